@@ -1,0 +1,204 @@
+"""Applies pending commands: lock their accounts, gather, decide, record; every answer of a batch or none."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+import stamina
+import structlog
+from psycopg import Connection
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from processor import telemetry
+from processor.domain.books import Books
+from processor.domain.decide import Decided, decide
+from processor.domain.outcomes import Outcome
+from processor.errors import BooksError, TransientError
+from processor.store import books as books_store
+from processor.store import locks
+from processor.store.books import InLine, PendingRow
+
+log = structlog.get_logger()
+
+MAX_COMMANDS: Final = 200
+"""Commands of one transaction at most: above, Postgres's plans turn to sequential scans."""
+
+_ATTEMPTS: Final = 5
+"""Tries of a transaction that a passing error broke, before the message goes back to the queue."""
+
+_LAST_CHANCES: Final = 3
+"""Tries of a command alone, after it made a batch fail, before it is a dead letter."""
+
+Pool = ConnectionPool[Connection[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one message led to: the commands that have their outcome now, and those that must be sent on."""
+
+    settled: Sequence[int] = ()
+    left: Sequence[InLine] = ()
+
+
+class Applier:
+    """One per worker process. Its threads share it."""
+
+    def __init__(self, pool: Pool, *, now: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._now = now
+        self._system_accounts: dict[str, int] = {}
+
+    def apply(self, positions: Collection[int], keys: Collection[int]) -> Applied:
+        """
+        Decide the pending commands of the accounts under ``keys``, and record every answer.
+
+        ``positions`` are the commands that a message names; when none of them is pending, nothing is done, and those
+        still pending afterwards are ``left``: the caller sends them on, so that a message names every pending command.
+        Raises ``TransientError`` when Postgres is away for longer than this call waits, and ``BooksError`` when the
+        books contradict themselves: then the commands stay pending.
+        """
+        try:
+            for attempt in stamina.retry_context(on=_is_transient, attempts=_ATTEMPTS, timeout=15, wait_initial=0.05):
+                with attempt, self._pool.connection() as conn:
+                    if attempt.num > 1:
+                        telemetry.retries.inc()
+                    return self._apply(conn, positions, keys)
+        except BooksError:
+            telemetry.books_errors.inc()
+            raise
+        except Exception as error:
+            if _is_transient(error):
+                raise TransientError(f"Postgres did not do the work: {error}") from error
+            raise
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _apply(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
+        if not books_store.look(conn, positions):
+            # Settled before: whoever did it may have died before telling those who wait.
+            return Applied(list(positions))
+        try:
+            return self._apply_once(conn, positions, keys, MAX_COMMANDS)
+        except Exception as error:
+            if not _blames_a_command(error):
+                raise
+            log.warning("batch.isolating", error=repr(error))
+            return self._isolate(conn, positions, keys)
+
+    def _apply_once(self, conn: Connection, positions: Collection[int], keys: Collection[int], limit: int) -> Applied:
+        now = self._now()
+        with telemetry.apply_seconds.time(), conn.transaction():
+            turn, books = self._gather(conn, positions, keys, limit)
+            decided = decide(books, [row.command() for row in turn], now=now)
+            books_store.record(conn, books, decided, self._system_ids(conn, decided, now), now=now)
+            settled = [row.position for row in turn]
+            unsettled = set(positions).difference(settled)
+            left = books_store.left_in_line(conn, unsettled) if unsettled else []
+        _count(turn, decided.outcomes, now)
+        return Applied(settled, left)
+
+    def _isolate(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
+        """Apply the batch in smaller and smaller parts; a command that fails alone becomes a dead letter."""
+        settled: list[int] = []
+        left: Sequence[InLine] = ()
+        limit, chances = MAX_COMMANDS // 2, _LAST_CHANCES
+        while books_store.look(conn, positions):
+            try:
+                applied = self._apply_once(conn, positions, keys, limit)
+            except Exception as error:
+                if not _blames_a_command(error):
+                    raise
+                telemetry.isolated.inc()
+                if limit > 1:
+                    limit //= 2
+                elif chances > 1:
+                    chances -= 1
+                else:
+                    settled.append(self._give_up(conn, positions, keys, error))
+                    chances = _LAST_CHANCES
+            else:
+                settled.extend(applied.settled)
+                left = applied.left
+                if not applied.settled:
+                    break
+                limit = min(2 * limit, MAX_COMMANDS)
+        return Applied(settled, left)
+
+    def _give_up(self, conn: Connection, positions: Collection[int], keys: Collection[int], error: Exception) -> int:
+        with conn.transaction():
+            (row,), _ = self._gather(conn, positions, keys, 1)
+            books_store.record_dead_letter(conn, row.position, repr(error), now=self._now())
+        telemetry.dead_letters.inc()
+        log.error("command.failed", position=row.position, error=repr(error))
+        return row.position
+
+    def _gather(
+        self, conn: Connection, positions: Collection[int], keys: Collection[int], limit: int
+    ) -> tuple[list[PendingRow], Books]:
+        with conn.pipeline():
+            locks.lock_accounts(conn, keys)
+            waiting, books = books_store.gather(conn, keys, up_to=max(positions), limit=MAX_COMMANDS)
+        return in_turn(waiting, keys)[:limit], books
+
+    def _system_ids(self, conn: Connection, decided: Decided, now: datetime) -> dict[str, int]:
+        """The ids of the system accounts that the transfers name. Only those seen committed are kept for later."""
+        named = {
+            side.account
+            for outcome in decided.outcomes
+            for transfer in outcome.transfers
+            for side in (transfer.debit, transfer.credit)
+            if side.version is None
+        }
+        if missing := named - self._system_accounts.keys():
+            self._system_accounts |= books_store.find_system_accounts(conn, missing)
+        if missing := named - self._system_accounts.keys():
+            return self._system_accounts | books_store.make_system_accounts(conn, missing, now=now)
+        return self._system_accounts
+
+
+def in_turn(waiting: Iterable[PendingRow], keys: Collection[int]) -> list[PendingRow]:
+    """
+    Those whose turn it is, of the commands in order of position, when the accounts under ``keys`` are locked.
+
+    A command that touches an account that is not locked is left, and so are the later ones of its accounts.
+    """
+    locked, blocked = set(keys), set[int]()
+    turn = []
+    for row in waiting:
+        touched = row.account_keys()
+        if touched <= locked and touched.isdisjoint(blocked):
+            turn.append(row)
+        else:
+            blocked |= touched
+    return turn
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether the same transaction may succeed later: the server's or the network's trouble, not the command's."""
+    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, MemoryError))
+
+
+def _blames_a_command(error: Exception) -> bool:
+    """
+    Whether one command of the batch may be the cause.
+
+    Not so for trouble that passes, for books that contradict themselves, and for SQL that the schema does not
+    understand (a deployment gone wrong): then the commands stay pending, since each of them would fail.
+    """
+    if isinstance(error, BooksError) or _is_transient(error):
+        return False
+    return isinstance(error, (psycopg.DataError, psycopg.IntegrityError)) or not isinstance(error, psycopg.Error)
+
+
+def _count(turn: Sequence[PendingRow], outcomes: Sequence[Outcome], now: datetime) -> None:
+    telemetry.batch_size.observe(len(turn))
+    for row in turn:
+        telemetry.receipt_to_outcome_seconds.observe(max(0.0, (now - row.accepted_at).total_seconds()))
+    kinds = Counter(
+        (row.type, outcome.status.value, outcome.reason.value if outcome.reason else "")
+        for row, outcome in zip(turn, outcomes, strict=True)
+    )
+    for labels, count in kinds.items():
+        telemetry.settled.labels(*labels).inc(count)

@@ -1,0 +1,1 @@
+"""The money rules, pure: standard library only, no clock, no log, no I/O."""

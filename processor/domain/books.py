@@ -1,0 +1,72 @@
+"""The accounts that a batch of commands touches, as they were read under their locks."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+MAX_TOTAL_MINOR: Final = 2**63 - 1
+"""The largest total of credits or debits that the ledger's bigint holds."""
+
+
+class AccountStatus(Enum):
+    """A frozen account takes no debits, a closed one takes nothing."""
+
+    OPEN = "open"
+    FROZEN = "frozen"
+    CLOSED = "closed"
+
+
+class SystemKind(Enum):
+    """What the bank's own accounts are for; there is one of each per currency."""
+
+    SETTLEMENT = "settlement"
+    FEE_INCOME = "fee_income"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """
+    A customer account between two commands; all amounts in minor units of ``currency``.
+
+    ``version`` counts the transfers that touched it. Its lowest balance is -(overdraft limit + one overdraft fee).
+    """
+
+    name: str
+    id: int
+    currency: str
+    status: AccountStatus = AccountStatus.OPEN
+    version: int = 0
+    credits_minor: int = 0
+    debits_minor: int = 0
+    held_minor: int = 0
+    overdraft_limit_minor: int = 0
+    overdraft_fee_minor: int = 0
+
+    @property
+    def balance_minor(self) -> int:
+        """Credits less debits: what the bank owes the customer."""
+        return self.credits_minor - self.debits_minor
+
+    @property
+    def available_minor(self) -> int:
+        """What may be debited now: balance less holds, plus the overdraft limit."""
+        return self.balance_minor - self.held_minor + self.overdraft_limit_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The customer accounts by name. A name that a command gives and that is not here does not exist."""
+
+    accounts: Mapping[str, Account]
+
+    @classmethod
+    def of(cls, accounts: Iterable[Account]) -> "Books":
+        """Books that hold just these accounts."""
+        return cls(MappingProxyType({account.name: account for account in accounts}))
+
+
+def system_account(kind: SystemKind, currency: str) -> str:
+    """The name of a system account. No customer's can be the same: '@' is not allowed in theirs."""
+    return f"@{kind.value}:{currency}"

@@ -1,0 +1,178 @@
+"""Accepts commands: all that arrive while a transaction is under way share the next one."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from processor import telemetry
+from processor.errors import Overloaded, Unavailable
+from processor.store import commands, locks
+from processor.submissions import Answer, CommandBody, KeyConflict, Receipt, Submission, Unstorable
+
+log = structlog.get_logger()
+
+Pool = AsyncConnectionPool[AsyncConnection[Any]]
+FirstRequests = dict[tuple[int, str], tuple[Receipt, CommandBody]]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A command that was just accepted, with what a message needs to name it."""
+
+    position: int
+    account_keys: frozenset[int]
+
+
+Announce = Callable[[Sequence[Accepted]], None]
+
+
+class Intake:
+    """
+    One per API process. ``accept`` may be called by many requests at once.
+
+    ``announce`` is called after each commit with what was accepted. It must not block, and may fail or lose what it is
+    given: the sweeper finds it again.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        announce: Announce,
+        now: Callable[[], datetime],
+        group_size: int = 1_000,
+        max_waiting: int = 50_000,
+        max_backlog: int = 500_000,
+    ) -> None:
+        self._pool = pool
+        self._announce = announce
+        self._now = now
+        self._group_size = group_size
+        self._max_waiting = max_waiting
+        self._max_backlog = max_backlog
+        self._backlog = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+
+    async def accept(self, submissions: Sequence[Submission]) -> list[Answer]:
+        """
+        Make the submissions durable: ``answers[i]`` is for ``submissions[i]``.
+
+        Returns after the commit. Raises ``Overloaded`` before anything was accepted, and ``Unavailable`` when Postgres
+        is away or its answer to COMMIT was lost: then the same keys, sent again, tell what became of them.
+        """
+        self._check_backlog(len(submissions))
+        loop = asyncio.get_running_loop()
+        waiting = [_Waiting(submission, loop.create_future()) for submission in submissions]
+        self._waiting.extend(waiting)
+        self._arrived.set()
+        return list(await asyncio.gather(*(each.answer for each in waiting)))
+
+    async def run(self) -> None:
+        """Accept groups until cancelled. A lone submission waits for nobody."""
+        while True:
+            await self._arrived.wait()
+            group = [self._waiting.popleft() for _ in range(min(self._group_size, len(self._waiting)))]
+            if not self._waiting:
+                self._arrived.clear()
+            await self._accept_group(group)
+
+    async def watch_backlog(self, every_s: float) -> None:
+        """Keep the count of pending commands that ``accept`` checks, until cancelled."""
+        while True:
+            with suppress(psycopg.Error, PoolTimeout):
+                async with self._pool.connection() as conn:
+                    self._backlog = await commands.count_backlog(conn, 2 * self._max_backlog)
+                telemetry.backlog.set(self._backlog)
+            await asyncio.sleep(every_s)
+
+    def _check_backlog(self, arriving: int) -> None:
+        if len(self._waiting) + arriving > self._max_waiting or self._backlog >= self._max_backlog:
+            telemetry.overloaded.inc(arriving)
+            raise Overloaded(
+                "More commands are waiting than the intake takes on. Nothing was accepted: send again later.",
+                retry_after_s=2,
+            )
+
+    async def _accept_group(self, group: "list[_Waiting]") -> None:
+        try:
+            answers = await self._answer([each.submission for each in group])
+        except asyncio.CancelledError:
+            for each in group:
+                each.answer.cancel()
+            raise
+        except (psycopg.Error, PoolTimeout) as error:
+            log.warning("intake.unavailable", error=str(error), commands=len(group))
+            self._fail(group, Unavailable("The database is away. Send again, with the same key."))
+        except Exception as error:
+            log.exception("intake.broken", commands=len(group))
+            self._fail(group, error)
+        else:
+            for each, answer in zip(group, answers, strict=True):
+                if not each.answer.done():
+                    each.answer.set_result(answer)
+
+    def _fail(self, group: "list[_Waiting]", error: Exception) -> None:
+        for each in group:
+            if not each.answer.done():
+                each.answer.set_exception(error)
+
+    async def _answer(self, submissions: list[Submission]) -> list[Answer]:
+        try:
+            async with self._pool.connection() as conn:
+                return await self._accept_all(conn, submissions)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            # Validation let a row through that the schema does not. It must not cost its neighbours their receipts.
+            if len(submissions) == 1:
+                log.error("intake.unstorable", error=str(error))
+                return [Unstorable(error.diag.message_primary or "the command cannot be stored")]
+            half = len(submissions) // 2
+            return await self._answer(submissions[:half]) + await self._answer(submissions[half:])
+
+    async def _accept_all(self, conn: AsyncConnection, submissions: list[Submission]) -> list[Answer]:
+        now = self._now()
+        with telemetry.accept_seconds.time():
+            # One flush carries the whole transaction: a process that stops in between holds no lock.
+            async with conn.pipeline(), conn.transaction():
+                await locks.lock_intake(conn)
+                cursor = await commands.accept(conn, submissions, now=now)
+            positions = dict(await cursor.fetchall())
+        telemetry.accepted.inc(len(positions))
+        telemetry.group_size.observe(len(submissions))
+        self._announce(
+            [Accepted(positions[each.id], each.body.account_keys()) for each in submissions if each.id in positions]
+        )
+        first = await self._first_requests(conn, [each for each in submissions if each.id not in positions])
+        return [
+            Receipt(each.id, positions[each.id], now)
+            if each.id in positions
+            else self._replay(each, *first[each.client_id, each.idempotency_key])
+            for each in submissions
+        ]
+
+    async def _first_requests(self, conn: AsyncConnection, repeated: list[Submission]) -> FirstRequests:
+        if not repeated:
+            return {}
+        return await commands.find_by_keys(conn, [(each.client_id, each.idempotency_key) for each in repeated])
+
+    def _replay(self, submission: Submission, receipt: Receipt, body: CommandBody) -> Answer:
+        if differing := body.differing_fields(submission.body):
+            telemetry.conflicting.inc()
+            return KeyConflict(differing)
+        telemetry.replayed.inc()
+        return receipt
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    submission: Submission
+    answer: "asyncio.Future[Answer]"

@@ -1,0 +1,71 @@
+"""Connections to Postgres, set up so that no session waits for ever and no plan outlives its table's size."""
+
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+_WORKER: Final = {
+    "role": "florin_app",
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": "5s",
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_user_timeout": "10s",
+}
+
+
+_SESSION: Final[dict[str, Any]] = {
+    "autocommit": True,
+    # Statements are planned each time: a plan kept from when a table was empty reads a large one from end to end.
+    # (plan_cache_mode=force_custom_plan would say the same, but makes Postgres plan each foreign key check as well.)
+    "prepare_threshold": None,
+}
+
+
+def conninfo(database_url: str, application_name: str) -> str:
+    """The address with what every session of the application has set. Reset of a session brings it back."""
+    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _WORKER.items())
+    return make_conninfo(
+        database_url,
+        application_name=application_name,
+        options=options,
+        connect_timeout=5,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        tcp_user_timeout=10_000,
+    )
+
+
+def sync_pool(database_url: str, *, application_name: str, size: int) -> ConnectionPool[Connection[Any]]:
+    """A pool for threads, not yet open. One connection a thread: nothing takes a second one while it holds locks."""
+    return ConnectionPool(
+        conninfo(database_url, application_name),
+        min_size=size,
+        max_size=size,
+        timeout=5,
+        check=ConnectionPool.check_connection,
+        kwargs=_SESSION,
+        open=False,
+    )
+
+
+def async_pool(database_url: str, *, application_name: str, size: int) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    """A pool for an event loop, not yet open."""
+    return AsyncConnectionPool(
+        conninfo(database_url, application_name),
+        min_size=min(2, size),
+        max_size=size,
+        timeout=2,
+        check=AsyncConnectionPool.check_connection,
+        kwargs=_SESSION,
+        open=False,
+    )
+
+
+def connect(database_url: str, application_name: str) -> Connection:
+    """One connection outside any pool. Raises ``psycopg.OperationalError``."""
+    return psycopg.connect(conninfo(database_url, application_name), autocommit=True)

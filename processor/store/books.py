@@ -1,0 +1,304 @@
+"""Reads what a batch needs under its locks, and writes what was decided, each in one round trip."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, LiteralString
+
+from psycopg import Connection, Cursor
+
+from processor.account_keys import account_key
+from processor.domain.books import Account, AccountStatus, Books
+from processor.domain.commands import Command, Deposit, MakeTransfer, OpenAccount, Withdraw
+from processor.domain.decide import Decided
+from processor.domain.outcomes import Outcome, Reason, Status
+from processor.errors import BooksError
+
+# The oldest pending commands of the locked accounts, as far as the message goes. Whatever is not read is younger than
+# all that is, so no command overtakes another of its account. One short look at the head of each line: what a line
+# costs does not grow with its length.
+GATHER_COMMANDS: Final[LiteralString] = """
+    SELECT
+        position, type, account, from_account, to_account, amount_minor, currency,
+        overdraft_limit_minor, overdraft_fee_minor, accepted_at
+    FROM command
+    WHERE position IN (
+        SELECT DISTINCT head.position
+        FROM unnest(%(keys)b::bigint[]) AS line (account_key)
+        CROSS JOIN LATERAL (
+            SELECT position FROM pending
+            WHERE pending.account_key = line.account_key AND position <= %(up_to)b
+            ORDER BY position LIMIT %(limit)b
+        ) AS head
+        ORDER BY head.position LIMIT %(limit)b
+    )
+    ORDER BY position
+"""
+
+GATHER_ACCOUNTS: Final[LiteralString] = """
+    SELECT
+        name, id, currency, status, version, credits_minor, debits_minor, held_minor,
+        overdraft_limit_minor, overdraft_fee_minor
+    FROM account WHERE key = ANY(%b::bigint[]) AND kind = 'customer'
+"""
+
+# System accounts are few and never change: a worker keeps the ids of those it has seen committed.
+SELECT_SYSTEM_ACCOUNTS: Final[LiteralString] = "SELECT name, id FROM account WHERE name = ANY(%b::text[])"
+
+# Made when first needed. Two workers may try at once: one waits for the other's commit, and then does nothing.
+INSERT_SYSTEM_ACCOUNTS: Final[LiteralString] = """
+    INSERT INTO account (id, name, key, kind, currency, opened_at)
+    SELECT nextval('system_account_id'), name, key, split_part(substr(name, 2), ':', 1), split_part(name, ':', 2), %b
+    FROM unnest(%b::text[], %b::bigint[]) AS wanted (name, key) ORDER BY name
+    ON CONFLICT (name) DO NOTHING
+"""
+
+INSERT_ACCOUNTS: Final[LiteralString] = """
+    INSERT INTO account (
+        id, name, key, kind, currency, version, credits_minor, debits_minor,
+        overdraft_limit_minor, overdraft_fee_minor, opened_at
+    )
+    SELECT id, name, key, 'customer', currency, version, credits_minor, debits_minor, overdraft_limit_minor,
+        overdraft_fee_minor, %b
+    FROM unnest(
+        %b::bigint[], %b::text[], %b::bigint[], %b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[],
+        %b::bigint[]
+    ) AS opened (
+        id, name, key, currency, version, credits_minor, debits_minor, overdraft_limit_minor, overdraft_fee_minor
+    )
+"""
+
+# The old version is named as well: a total is replaced only by one that was computed from it.
+UPDATE_ACCOUNTS: Final[LiteralString] = """
+    UPDATE account
+    SET version = changed.version, credits_minor = changed.credits_minor, debits_minor = changed.debits_minor
+    FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[])
+        AS changed (id, version_before, version, credits_minor, debits_minor)
+    WHERE account.id = changed.id AND account.version = changed.version_before
+"""
+
+INSERT_OUTCOMES: Final[LiteralString] = """
+    INSERT INTO outcome (position, status, reason, decided_at)
+    SELECT position, status, reason, %b
+    FROM unnest(%b::bigint[], %b::text[], %b::text[]) AS decided (position, status, reason)
+"""
+
+INSERT_TRANSFERS: Final[LiteralString] = """
+    INSERT INTO transfer (
+        position, leg, kind, debit_account_id, credit_account_id, amount_minor, currency,
+        debit_version, debit_balance_minor, credit_version, credit_balance_minor
+    )
+    SELECT * FROM unnest(
+        %b::bigint[], %b::smallint[], %b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[],
+        %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[]
+    )
+"""
+
+DELETE_PENDING: Final[LiteralString] = "DELETE FROM pending WHERE position = ANY(%b::bigint[])"
+
+# Which of these commands are still in line, and who stands first in their lines; each with all of its accounts.
+SELECT_LEFT: Final[LiteralString] = """
+    WITH left_behind AS (
+        SELECT position, account_key FROM pending WHERE position = ANY(%b::bigint[])
+    ), wanted AS (
+        SELECT position FROM left_behind
+        UNION
+        SELECT (SELECT min(position) FROM pending WHERE pending.account_key = line.account_key)
+        FROM (SELECT DISTINCT account_key FROM left_behind) AS line
+    )
+    SELECT position, array_agg(account_key) FROM pending WHERE position IN (SELECT position FROM wanted)
+    GROUP BY position ORDER BY position
+"""
+
+INSERT_DEAD_LETTER: Final[LiteralString] = "INSERT INTO dead_letter (position, error, failed_at) VALUES (%b, %b, %b)"
+
+# Is any of the commands that a message names still waiting? Most repeated messages end here.
+LOOK: Final[LiteralString] = "SELECT EXISTS (SELECT FROM pending WHERE position = ANY(%b::bigint[]))"
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """
+    A pending command as it was read, not yet built: a row that cannot be built must not spoil the others.
+
+    Which columns are filled depends on the type; the schema's ``command_shape`` sees to it.
+    """
+
+    position: int
+    type: str
+    account: Any
+    from_account: Any
+    to_account: Any
+    amount_minor: Any
+    currency: str
+    overdraft_limit_minor: Any
+    overdraft_fee_minor: Any
+    accepted_at: datetime
+
+    def account_keys(self) -> set[int]:
+        """The lock keys of the accounts that the command touches."""
+        return {account_key(name) for name in (self.account, self.from_account, self.to_account) if name is not None}
+
+    def command(self) -> Command:
+        """The command itself. Raises ``BooksError`` if the row is of a kind that this code does not know."""
+        match self.type:
+            case "deposit":
+                return Deposit(self.position, self.account, self.amount_minor, self.currency)
+            case "withdraw":
+                return Withdraw(self.position, self.account, self.amount_minor, self.currency)
+            case "transfer":
+                return MakeTransfer(self.position, self.from_account, self.to_account, self.amount_minor, self.currency)
+            case "open_account":
+                return OpenAccount(
+                    self.position,
+                    self.account,
+                    self.currency,
+                    self.overdraft_limit_minor,
+                    self.overdraft_fee_minor,
+                )
+        raise BooksError(f"command {self.position} has the unknown type {self.type!r}: deploy the workers first")
+
+
+@dataclass(frozen=True, slots=True)
+class InLine:
+    """A command that is still pending, and the lock keys of all its accounts."""
+
+    position: int
+    account_keys: frozenset[int]
+
+
+def look(conn: Connection, positions: Collection[int]) -> bool:
+    """Whether any of the commands is still pending. Takes no lock."""
+    row = conn.execute(LOOK, [list(positions)]).fetchone()
+    return bool(row and row[0])
+
+
+def gather(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -> tuple[list[PendingRow], Books]:
+    """
+    The oldest ``limit`` pending commands of the locked accounts, in order of position, and these accounts.
+
+    Commands above the position ``up_to`` are left for the messages that name them.
+    """
+    wanted = list(keys)
+    rows = conn.execute(GATHER_COMMANDS, {"keys": wanted, "up_to": up_to, "limit": limit})
+    accounts = conn.execute(GATHER_ACCOUNTS, [wanted])
+    pending = [PendingRow(*row) for row in rows]
+    return pending, Books.of(
+        Account(name, id_, currency, AccountStatus(status), *totals)
+        for name, id_, currency, status, *totals in accounts
+    )
+
+
+def find_system_accounts(conn: Connection, names: Collection[str]) -> dict[str, int]:
+    """The ids of those of the named system accounts that exist."""
+    return dict(conn.execute(SELECT_SYSTEM_ACCOUNTS, [list(names)]).fetchall())
+
+
+def make_system_accounts(conn: Connection, names: Collection[str], *, now: datetime) -> dict[str, int]:
+    """The ids of the named system accounts, made if they are missing. Not for keeping: this transaction may fail."""
+    ordered = sorted(names)
+    conn.execute(INSERT_SYSTEM_ACCOUNTS, [now, ordered, [account_key(name) for name in ordered]])
+    return find_system_accounts(conn, ordered)
+
+
+def record(
+    conn: Connection, books: Books, decided: Decided, system_accounts: Mapping[str, int], *, now: datetime
+) -> None:
+    """
+    Write every answer, and take the commands out of their lines.
+
+    Raises ``BooksError``, before anything is committed, if an account is not as it was read.
+    """
+    ids = {account.name: account.id for account in (*books.accounts.values(), *decided.opened)} | dict(system_accounts)
+    with conn.pipeline():
+        _insert_accounts(conn, decided.opened, now)
+        _insert_outcomes(conn, decided.outcomes, now)
+        _insert_transfers(conn, decided.outcomes, ids)
+        updated = _update_accounts(conn, books, decided.changed)
+        conn.execute(DELETE_PENDING, [[outcome.position for outcome in decided.outcomes]])
+    if updated.rowcount != len(decided.changed):
+        raise BooksError(f"{updated.rowcount} of {len(decided.changed)} accounts are as they were read")
+
+
+def left_in_line(conn: Connection, positions: Collection[int]) -> list[InLine]:
+    """Those of the commands that are still pending, and the first in each of their lines, in order of position."""
+    return [InLine(position, frozenset(keys)) for position, keys in conn.execute(SELECT_LEFT, [list(positions)])]
+
+
+def record_dead_letter(conn: Connection, position: int, error: str, *, now: datetime) -> None:
+    """Give up on the command at ``position``: it is failed, keeps its error for a person, and blocks nobody."""
+    with conn.pipeline():
+        _insert_outcomes(conn, [Outcome(position, Status.FAILED, Reason.INTERNAL_ERROR)], now)
+        conn.execute(INSERT_DEAD_LETTER, [position, error, now])
+        conn.execute(DELETE_PENDING, [[position]])
+
+
+def _insert_accounts(conn: Connection, opened: Sequence[Account], now: datetime) -> None:
+    if not opened:
+        return
+    conn.execute(
+        INSERT_ACCOUNTS,
+        [
+            now,
+            [account.id for account in opened],
+            [account.name for account in opened],
+            [account_key(account.name) for account in opened],
+            [account.currency for account in opened],
+            [account.version for account in opened],
+            [account.credits_minor for account in opened],
+            [account.debits_minor for account in opened],
+            [account.overdraft_limit_minor for account in opened],
+            [account.overdraft_fee_minor for account in opened],
+        ],
+    )
+
+
+def _insert_outcomes(conn: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+    conn.execute(
+        INSERT_OUTCOMES,
+        [
+            now,
+            [outcome.position for outcome in outcomes],
+            [outcome.status.value for outcome in outcomes],
+            [outcome.reason.value if outcome.reason else None for outcome in outcomes],
+        ],
+    )
+
+
+def _insert_transfers(conn: Connection, outcomes: Sequence[Outcome], ids: Mapping[str, int]) -> None:
+    legs = [
+        (outcome.position, leg, transfer)
+        for outcome in outcomes
+        for leg, transfer in enumerate(outcome.transfers, start=1)
+    ]
+    if not legs:
+        return
+    conn.execute(
+        INSERT_TRANSFERS,
+        [
+            [position for position, _, _ in legs],
+            [leg for _, leg, _ in legs],
+            [transfer.kind.value for _, _, transfer in legs],
+            [ids[transfer.debit.account] for _, _, transfer in legs],
+            [ids[transfer.credit.account] for _, _, transfer in legs],
+            [transfer.amount_minor for _, _, transfer in legs],
+            [transfer.currency for _, _, transfer in legs],
+            [transfer.debit.version for _, _, transfer in legs],
+            [transfer.debit.balance_minor for _, _, transfer in legs],
+            [transfer.credit.version for _, _, transfer in legs],
+            [transfer.credit.balance_minor for _, _, transfer in legs],
+        ],
+    )
+
+
+def _update_accounts(conn: Connection, books: Books, changed: Sequence[Account]) -> Cursor:
+    return conn.execute(
+        UPDATE_ACCOUNTS,
+        [
+            [account.id for account in changed],
+            [books.accounts[account.name].version for account in changed],
+            [account.version for account in changed],
+            [account.credits_minor for account in changed],
+            [account.debits_minor for account in changed],
+        ],
+    )

@@ -1,0 +1,157 @@
+"""Answers to 'what became of it?': commands with their outcomes and transfers, and accounts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from processor.domain.outcomes import Reason, Status
+from processor.submissions import FIELDS, CommandBody
+
+_SELECT: Final[LiteralString] = """
+    SELECT
+        command.id, command.position, command.client_id, command.idempotency_key, command.accepted_at,
+        outcome.status, outcome.reason, outcome.decided_at,
+        command.type, command.currency, command.account, command.from_account, command.to_account,
+        command.amount_minor, command.overdraft_limit_minor, command.overdraft_fee_minor,
+        command.reference, command.metadata
+    FROM command LEFT JOIN outcome USING (position)
+"""
+SELECT_BY_ID: Final[LiteralString] = _SELECT + "WHERE command.id = ANY(%s)"
+SELECT_BY_KEY: Final[LiteralString] = _SELECT + "WHERE command.client_id = %s AND command.idempotency_key = %s"
+SELECT_BY_POSITION: Final[LiteralString] = _SELECT + "WHERE command.position = ANY(%s)"
+
+SELECT_TRANSFERS: Final[LiteralString] = """
+    SELECT
+        transfer.position, transfer.leg, transfer.kind, debit.name, credit.name, transfer.amount_minor,
+        transfer.currency, transfer.debit_balance_minor, transfer.credit_balance_minor
+    FROM transfer
+    JOIN account AS debit ON debit.id = transfer.debit_account_id
+    JOIN account AS credit ON credit.id = transfer.credit_account_id
+    WHERE transfer.position = ANY(%s)
+    ORDER BY transfer.position, transfer.leg
+"""
+
+SELECT_SETTLED: Final[LiteralString] = "SELECT position FROM outcome WHERE position = ANY(%s)"
+
+SELECT_ACCOUNT: Final[LiteralString] = """
+    SELECT
+        name, kind, currency, status, version, credits_minor, debits_minor, held_minor,
+        overdraft_limit_minor, overdraft_fee_minor, opened_at
+    FROM account WHERE name = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRow:
+    """A transfer with the names of its accounts, and the balances after it (``None`` for a system account)."""
+
+    position: int
+    leg: int
+    kind: str
+    debit_account: str
+    credit_account: str
+    amount_minor: int
+    currency: str
+    debit_balance_minor: int | None
+    credit_balance_minor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """A command and, unless it is pending, its outcome."""
+
+    id: UUID
+    position: int
+    client_id: int
+    idempotency_key: str
+    accepted_at: datetime
+    status: Status
+    reason: Reason | None
+    decided_at: datetime | None
+    body: CommandBody
+    transfers: Sequence[TransferRow]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An account as it is committed now."""
+
+    name: str
+    kind: str
+    currency: str
+    status: str
+    version: int
+    credits_minor: int
+    debits_minor: int
+    held_minor: int
+    overdraft_limit_minor: int
+    overdraft_fee_minor: int
+    opened_at: datetime
+
+    @property
+    def balance_minor(self) -> int:
+        """Credits less debits."""
+        return self.credits_minor - self.debits_minor
+
+    @property
+    def available_minor(self) -> int:
+        """What may be debited now."""
+        return self.balance_minor - self.held_minor + self.overdraft_limit_minor
+
+
+async def find_command(conn: AsyncConnection, command_id: UUID) -> CommandRow | None:
+    """The command of this id, whoever sent it."""
+    return next(iter(await _commands(conn, SELECT_BY_ID, [[command_id]])), None)
+
+
+async def find_command_by_key(conn: AsyncConnection, client_id: int, idempotency_key: str) -> CommandRow | None:
+    """The command that the client's key names."""
+    return next(iter(await _commands(conn, SELECT_BY_KEY, [client_id, idempotency_key])), None)
+
+
+async def find_commands(conn: AsyncConnection, positions: Sequence[int]) -> list[CommandRow]:
+    """The commands at these positions, in no order."""
+    return await _commands(conn, SELECT_BY_POSITION, [list(positions)])
+
+
+async def find_settled(conn: AsyncConnection, positions: Sequence[int]) -> list[int]:
+    """Those of the positions that have an outcome."""
+    cursor = await conn.execute(SELECT_SETTLED, [list(positions)])
+    return [position async for (position,) in cursor]
+
+
+async def find_account(conn: AsyncConnection, name: str) -> AccountRow | None:
+    """The account of this name."""
+    cursor = await conn.execute(SELECT_ACCOUNT, [name])
+    row = await cursor.fetchone()
+    return AccountRow(*row) if row else None
+
+
+async def _commands(conn: AsyncConnection, query: LiteralString, params: list[Any]) -> list[CommandRow]:
+    rows = await (await conn.execute(query, params)).fetchall()
+    applied = [row[1] for row in rows if row[5] == Status.APPLIED.value]
+    transfers: dict[int, list[TransferRow]] = {}
+    if applied:
+        async for row in await conn.execute(SELECT_TRANSFERS, [applied]):
+            transfers.setdefault(row[0], []).append(TransferRow(*row))
+    return [_command(row, transfers.get(row[1], [])) for row in rows]
+
+
+def _command(row: tuple[Any, ...], transfers: list[TransferRow]) -> CommandRow:
+    id_, position, client_id, idempotency_key, accepted_at, status, reason, decided_at, *body = row
+    return CommandRow(
+        id=id_,
+        position=position,
+        client_id=client_id,
+        idempotency_key=idempotency_key,
+        accepted_at=accepted_at,
+        status=Status(status or Status.PENDING.value),
+        reason=Reason(reason) if reason else None,
+        decided_at=decided_at,
+        body=CommandBody(**dict(zip(FIELDS, body, strict=True))),
+        transfers=transfers,
+    )

@@ -1,0 +1,73 @@
+"""Every metric of Florin, by the conventions of Prometheus: base units, no ids in labels; and the log's format."""
+
+import logging
+import sys
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+
+accepted = Counter("florin_commands_accepted_total", "Commands made durable by the intake.")
+replayed = Counter("florin_commands_replayed_total", "Requests that were given their first receipt again.")
+conflicting = Counter("florin_commands_conflicting_total", "Requests under a key that names another request.")
+overloaded = Counter(
+    "florin_commands_overloaded_total", "Commands turned away because the backlog was above its limit."
+)
+accept_seconds = Histogram("florin_accept_seconds", "Time of one intake transaction.", buckets=SECONDS)
+group_size = Histogram("florin_intake_group_commands", "Commands that shared one intake transaction.", buckets=SIZES)
+backlog = Gauge("florin_backlog_commands", "Places in line taken by pending commands.", multiprocess_mode="mostrecent")
+unannounced = Counter(
+    "florin_messages_unannounced_total", "Messages that Redis did not take; the sweeper resends them."
+)
+
+settled = Counter(
+    "florin_commands_settled_total", "Commands that were given their outcome.", ["type", "status", "reason"]
+)
+apply_seconds = Histogram(
+    "florin_apply_seconds", "Time of one apply transaction, waiting for locks included.", buckets=SECONDS
+)
+batch_size = Histogram("florin_apply_batch_commands", "Commands that one apply transaction decided.", buckets=SIZES)
+receipt_to_outcome_seconds = Histogram(
+    "florin_receipt_to_outcome_seconds", "From the receipt of a command to the commit of its outcome.", buckets=SECONDS
+)
+retries = Counter("florin_apply_retries_total", "Apply transactions run again after a passing error.")
+isolated = Counter("florin_apply_isolations_total", "Batches cut in two to find the command that makes them fail.")
+dead_letters = Counter(
+    "florin_dead_letters_total", "Commands given up on: recorded as failed, for a person to look at."
+)
+books_errors = Counter("florin_books_errors_total", "Batches not recorded because the books contradict themselves.")
+
+swept = Counter("florin_commands_swept_total", "Stranded commands whose message was sent again.")
+oldest_pending_seconds = Gauge(
+    "florin_oldest_pending_age_seconds", "Age of the oldest command without an outcome.", multiprocess_mode="mostrecent"
+)
+leader = Gauge(
+    "florin_scheduler_leader", "1 while this process is the scheduler that works.", multiprocess_mode="livesum"
+)
+job_runs = Counter("florin_job_runs_total", "Runs of a scheduler job.", ["job", "result"])
+job_last_success = Gauge(
+    "florin_job_last_success_timestamp_seconds",
+    "When a scheduler job last succeeded.",
+    ["job"],
+    multiprocess_mode="mostrecent",
+)
+
+
+def set_up_logging(level: str) -> None:
+    """Log lines are JSON on standard error, one an event, with the instant in UTC."""
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

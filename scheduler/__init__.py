@@ -1,0 +1,1 @@
+"""What happens by the clock: one leading process says 'it is time', and the database knows what is due."""

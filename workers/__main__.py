@@ -1,0 +1,55 @@
+"""``python -m workers``: one process that takes messages until it is told to stop."""
+
+import signal
+import sys
+import threading
+
+import psycopg
+from dramatiq import Worker
+
+from processor import clock, pools, telemetry
+from processor.apply import Applier
+from processor.errors import SettingsError
+from processor.process import announce_ready, wait_for_postgres
+from processor.settings import settings
+from workers import actors
+from workers.broker import client, make_broker
+from workers.messages import COMMANDS
+
+_SHUTDOWN_MS = 15_000
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT: messages under way are finished, those not begun go back to the queue."""
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    try:
+        run(stop)
+    except (SettingsError, psycopg.OperationalError) as error:
+        print(f"the worker cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(stop: threading.Event) -> None:
+    """Take messages until ``stop`` is set."""
+    wanted = settings()
+    telemetry.set_up_logging(wanted.log_level)
+    database_url, redis_url = wanted.database_url.get_secret_value(), wanted.redis_url.get_secret_value()
+    wait_for_postgres(database_url)
+    with pools.sync_pool(database_url, application_name="florin worker", size=wanted.worker_threads) as pool:
+        broker = make_broker(redis_url)
+        actors.declare(broker, Applier(pool, now=clock.now), client(redis_url))
+        broker.emit_after("process_boot")
+        worker = Worker(broker, queues={COMMANDS}, worker_timeout=wanted.poll_ms, worker_threads=wanted.worker_threads)
+        worker.queue_prefetch = wanted.queue_prefetch
+        worker.start()
+        announce_ready(wanted.ready_fd)
+        stop.wait()
+        worker.stop(timeout=_SHUTDOWN_MS)
+        broker.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
