@@ -10,6 +10,10 @@ from prometheus_client import Counter, Gauge, Histogram
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
+http_seconds = Histogram(
+    "florin_http_request_seconds", "Time of one HTTP request.", ["method", "route", "status"], buckets=SECONDS
+)
+
 accepted = Counter("florin_commands_accepted_total", "Commands made durable by the intake.")
 replayed = Counter("florin_commands_replayed_total", "Requests that were given their first receipt again.")
 conflicting = Counter("florin_commands_conflicting_total", "Requests under a key that names another request.")
@@ -57,17 +61,29 @@ job_last_success = Gauge(
 
 
 def set_up_logging(level: str) -> None:
-    """Log lines are JSON on standard error, one an event, with the instant in UTC."""
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s")
+    """Log lines are JSON on standard error, one an event, with the instant in UTC; those of libraries as well."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*shared, structlog.processors.JSONRenderer()],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for talkative in ("apscheduler", "httpx", "uvicorn.error"):
+        logging.getLogger(talkative).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))

@@ -1,7 +1,7 @@
 """Answers to 'what became of it?': commands with their outcomes and transfers, and accounts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
@@ -23,6 +23,18 @@ _SELECT: Final[LiteralString] = """
 SELECT_BY_ID: Final[LiteralString] = _SELECT + "WHERE command.id = ANY(%s)"
 SELECT_BY_KEY: Final[LiteralString] = _SELECT + "WHERE command.client_id = %s AND command.idempotency_key = %s"
 SELECT_BY_POSITION: Final[LiteralString] = _SELECT + "WHERE command.position = ANY(%s)"
+
+# Positions become visible in their order, so that a page never misses a command. How many other clients' commands lie
+# between is bounded: a page costs the same whoever else is busy.
+SELECT_PAGE: Final[LiteralString] = (
+    _SELECT
+    + """
+    WHERE command.position > %(after)s AND command.position <= %(after)s + %(look_ahead)s
+        AND command.client_id = %(client_id)s
+    ORDER BY command.position LIMIT %(limit)s
+    """
+)
+SELECT_LAST_POSITION: Final[LiteralString] = "SELECT max(position) FROM command"
 
 SELECT_TRANSFERS: Final[LiteralString] = """
     SELECT
@@ -102,6 +114,10 @@ class AccountRow:
         """What may be debited now."""
         return self.balance_minor - self.held_minor + self.overdraft_limit_minor
 
+    def with_totals(self, credits_minor: int, debits_minor: int) -> "AccountRow":
+        """The account with totals that were not on its row: a system account's."""
+        return replace(self, credits_minor=credits_minor, debits_minor=debits_minor)
+
 
 async def find_command(conn: AsyncConnection, command_id: UUID) -> CommandRow | None:
     """The command of this id, whoever sent it."""
@@ -116,6 +132,21 @@ async def find_command_by_key(conn: AsyncConnection, client_id: int, idempotency
 async def find_commands(conn: AsyncConnection, positions: Sequence[int]) -> list[CommandRow]:
     """The commands at these positions, in no order."""
     return await _commands(conn, SELECT_BY_POSITION, [list(positions)])
+
+
+async def list_commands(
+    conn: AsyncConnection, client_id: int, *, after: int, limit: int, look_ahead: int
+) -> tuple[list[CommandRow], int | None]:
+    """The client's next ``limit`` commands above ``after``, without transfers; and where the next page begins."""
+    cursor = await conn.execute(SELECT_LAST_POSITION)
+    row = await cursor.fetchone()
+    last = (row and row[0]) or 0
+    cursor = await conn.execute(
+        SELECT_PAGE, {"after": after, "look_ahead": look_ahead, "client_id": client_id, "limit": limit}
+    )
+    page = [_command(row, []) async for row in cursor]
+    reached = page[-1].position if len(page) == limit else after + look_ahead
+    return page, reached if reached < last else None
 
 
 async def find_settled(conn: AsyncConnection, positions: Sequence[int]) -> list[int]:

@@ -1,0 +1,1 @@
+"""The HTTP intake: validate, accept, answer. It decides nothing about money."""

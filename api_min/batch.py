@@ -1,0 +1,194 @@
+"""Route for many commands at once: each line is accepted, replayed or refused on its own."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from api_min import bodies, documents, problem
+from api_min.auth import Writer
+from api_min.commands import accepted
+from api_min.headers import read_key
+from api_min.problem import ProblemError
+from api_min.reading_body import read_all, read_lines
+from api_min.services import Provided, Services
+from processor.errors import Overloaded, Unavailable
+from processor.keys import Client
+from processor.submissions import Answer, Submission
+
+router = APIRouter(prefix="/v1/commands", tags=["commands"])
+
+NDJSON: Final = "application/x-ndjson"
+JSON: Final = "application/json"
+
+_CHUNK: Final = 1_000
+"""Lines that are handed to the intake together, while the next ones still arrive."""
+
+_EXAMPLE: Final = {
+    "idempotency_key": "payroll-2026-11-1001",
+    "type": "deposit",
+    "account": "1001",
+    "amount": "10.50",
+    "currency": "USD",
+}
+
+
+@router.post(
+    "/batch",
+    response_class=Response,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {
+                    "schema": {
+                        "type": "array",
+                        "items": {"$ref": "#/components/schemas/BatchCommand"},
+                        "maxItems": 10_000,
+                    },
+                    "example": [_EXAMPLE],
+                },
+                NDJSON: {"schema": {"type": "string"}, "example": orjson.dumps(_EXAMPLE).decode()},
+            },
+        }
+    },
+    responses={
+        200: {
+            "description": "One line per command, in order: accepted, replayed, or its error",
+            "content": {
+                JSON: {"schema": {"type": "array", "items": {"$ref": "#/components/schemas/BatchLine"}}},
+                NDJSON: {"schema": {"type": "string"}},
+            },
+        },
+        **problem.documented(
+            "malformed", "unauthenticated", "forbidden", "too_large", "unsupported_media_type", "backlog"
+        ),
+    },
+)
+async def submit_batch(request: Request, client: Writer, services: Provided) -> Response:
+    """
+    Accept up to 10,000 commands, each with its own ``idempotency_key``: NDJSON, or a JSON array.
+
+    A bad line does not spoil the others. When the connection ends in between, send the same batch again: what was
+    accepted is answered as replayed.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in (NDJSON, JSON):
+        raise ProblemError("unsupported_media_type", f"Send {NDJSON}, one command a line, or a JSON array as {JSON}.")
+    values = _of_lines(request, services) if media_type == NDJSON else _of_array(request, services)
+    batch = _Batch(client, services)
+    async for value in values:
+        await batch.add(value)
+    return _response(await batch.answers(), media_type)
+
+
+class _Batch:
+    """Hands lines to the intake a chunk at a time, and keeps the answers in the order of the lines."""
+
+    def __init__(self, client: Client, services: Services) -> None:
+        self._client = client
+        self._services = services
+        self._answers: list[dict[str, Any]] = []
+        self._chunk: list[object] = []
+        self._count = 0
+        self._stopped: ProblemError | None = None
+
+    async def add(self, value: object) -> None:
+        """One line's value, or the problem that it is no JSON."""
+        self._count += 1
+        limit = self._services.settings.max_batch_commands
+        self._chunk.append(
+            value
+            if self._count <= limit
+            else ProblemError("too_large", f"A batch may have {limit} commands: send this one in the next.")
+        )
+        if len(self._chunk) == _CHUNK:
+            await self._accept()
+
+    async def answers(self) -> list[dict[str, Any]]:
+        """One for each line. Raises what stopped the intake, if nothing was accepted before."""
+        await self._accept()
+        if self._stopped and all(answer["result"] == "error" for answer in self._answers):
+            raise self._stopped
+        return self._answers
+
+    async def _accept(self) -> None:
+        chunk, self._chunk = self._chunk, []
+        lines = [_line(value, self._client, self._services) for value in chunk]
+        submissions = [line for line in lines if isinstance(line, Submission)]
+        # Once a chunk was turned away, so are the later ones: no command overtakes an earlier one of its account.
+        if submissions and self._stopped is None:
+            try:
+                answers = iter(await self._services.intake.accept(submissions))
+            except (Overloaded, Unavailable) as error:
+                self._stopped = problem.of(error)
+        for line in lines:
+            if not isinstance(line, Submission):
+                self._answers.append(line)
+            elif self._stopped is not None:
+                self._answers.append(_error(line.idempotency_key, self._stopped))
+            else:
+                self._answers.append(_answer(line.idempotency_key, next(answers)))
+
+
+def _line(value: object, client: Client, services: Services) -> Submission | dict[str, Any]:
+    """The submission in a line, or the answer that it is none."""
+    key: str | None = None
+    try:
+        if isinstance(value, ProblemError):
+            raise value
+        if not isinstance(value, dict):
+            raise ProblemError("invalid", "A command is a JSON object.")
+        key, body = (
+            _read_key(value.get("idempotency_key")),
+            bodies.read_command({name: each for name, each in value.items() if name != "idempotency_key"}),
+        )
+    except ProblemError as error:
+        given = value.get("idempotency_key") if isinstance(value, dict) else None
+        return _error(key or (given if isinstance(given, str) else None), error)
+    return Submission(services.new_id(), client.id, key, body)
+
+
+def _read_key(value: object) -> str:
+    try:
+        return read_key(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ProblemError("malformed", f"idempotency_key: {error}.", [("idempotency_key", str(error))]) from None
+
+
+def _answer(key: str, answer: Answer) -> dict[str, Any]:
+    try:
+        receipt = accepted(answer)
+    except ProblemError as error:
+        return _error(key, error)
+    result = "replayed" if receipt.replayed else "accepted"
+    return {"idempotency_key": key, "result": result, **documents.receipt_document(receipt)}
+
+
+def _error(key: str | None, error: ProblemError) -> dict[str, Any]:
+    return {"idempotency_key": key, "result": "error", "error": error.document()}
+
+
+async def _of_lines(request: Request, services: Services) -> AsyncIterator[object]:
+    async for line in read_lines(request, max_bytes=services.settings.max_body_bytes):
+        try:
+            yield bodies.read_json(line)
+        except ProblemError as error:
+            yield error
+
+
+async def _of_array(request: Request, services: Services) -> AsyncIterator[object]:
+    values = bodies.read_json(await read_all(request, max_bytes=services.settings.max_body_bytes))
+    if not isinstance(values, list):
+        raise ProblemError("invalid", "Send a JSON array of commands.")
+    if len(values) > services.settings.max_batch_commands:
+        raise ProblemError("too_large", f"A batch may have {services.settings.max_batch_commands} commands.")
+    for value in values:
+        yield value
+
+
+def _response(answers: list[dict[str, Any]], media_type: str) -> Response:
+    lines = [orjson.dumps(answer) for answer in answers]
+    content = b"\n".join([*lines, b""]) if media_type == NDJSON else b"[\n" + b",\n".join(lines) + b"\n]\n"
+    return Response(content, media_type=media_type)

@@ -1,0 +1,72 @@
+"""Routes for machines that watch: is the process alive, can it work, and what are its figures?"""
+
+import os
+from typing import Any
+
+import orjson
+import psycopg
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
+
+from api_min.services import Provided, Services
+from migrations import latest_version
+from processor.store import schema
+
+router = APIRouter(tags=["health"])
+
+_WANTED_VERSION = latest_version()
+
+
+@router.get("/healthz", response_model=dict[str, str])
+async def alive() -> Response:
+    """The process answers. Says nothing of what it needs."""
+    return _json({"status": "ok"}, 200)
+
+
+@router.get(
+    "/readyz", response_model=dict[str, str], responses={503: {"description": "Something is away; the body says what"}}
+)
+async def ready(services: Provided) -> Response:
+    """
+    Whether Postgres answers with the right schema, and Redis answers.
+
+    With Redis away commands are still accepted, and applied once it is back.
+    """
+    checks = {"postgres": await _postgres(services), "redis": await _redis(services)}
+    return _json(checks, 200 if set(checks.values()) == {"ok"} else 503)
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics() -> Response:
+    """The figures of every process of this host that shares the metrics folder, for Prometheus."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _postgres(services: Services) -> str:
+    try:
+        async with services.pool.connection() as conn:
+            version = await schema.schema_version(conn)
+    except (psycopg.Error, PoolTimeout):
+        return "away"
+    if version < _WANTED_VERSION:
+        return f"schema version {version} is older than {_WANTED_VERSION}: run the migrations"
+    return "ok"
+
+
+async def _redis(services: Services) -> str:
+    try:
+        await services.redis.ping()
+    except (RedisError, OSError):
+        return "away"
+    return "ok"
+
+
+def _json(document: dict[str, Any], status_code: int) -> Response:
+    return Response(orjson.dumps(document), status_code=status_code, media_type="application/json")
