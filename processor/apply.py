@@ -1,7 +1,8 @@
 """Applies pending commands: lock their accounts, gather, decide, record; every answer of a batch or none."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,7 +16,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from processor import telemetry
 from processor.domain.books import Books
 from processor.domain.decide import Decided, decide
-from processor.domain.outcomes import Outcome
+from processor.domain.outcomes import Outcome, Reason, Status
 from processor.errors import BooksError, TransientError
 from processor.store import books as books_store
 from processor.store import locks
@@ -32,7 +33,22 @@ _ATTEMPTS: Final = 5
 _LAST_CHANCES: Final = 3
 """Tries of a command alone, after it made a batch fail, before it is a dead letter."""
 
+_ROUNDS: Final = 5
+"""Transactions for one message at most, after which what is left of it goes back to the queue."""
+
 Pool = ConnectionPool[Connection[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The pending commands of the accounts under ``keys`` up to a position: what one transaction looks at."""
+
+    keys: Collection[int]
+    up_to: int
+
+
+class _OutOfTurn(BaseException):
+    """An earlier command of these accounts needs another account, which the batch does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,40 +89,103 @@ class Applier:
             if _is_transient(error):
                 raise TransientError(f"Postgres did not do the work: {error}") from error
             raise
-        raise AssertionError("unreachable")  # pragma: no cover
+        raise AssertionError("unreachable")
 
     def _apply(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
         if not books_store.look(conn, positions):
             # Settled before: whoever did it may have died before telling those who wait.
             return Applied(list(positions))
         try:
-            return self._apply_once(conn, positions, keys, MAX_COMMANDS)
+            return self._apply_in_turn(conn, positions, keys)
         except Exception as error:
             if not _blames_a_command(error):
                 raise
             log.warning("batch.isolating", error=repr(error))
             return self._isolate(conn, positions, keys)
 
-    def _apply_once(self, conn: Connection, positions: Collection[int], keys: Collection[int], limit: int) -> Applied:
+    def _apply_in_turn(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
+        """
+        Apply the batch as the message has it; if it came before its turn, widen it by what has to come first.
+
+        Each further round decides the oldest commands that stand before the named ones, whoever's message names them,
+        so that no transaction is in vain when workers overtake each other.
+        """
+        try:
+            applied = self._apply_once(conn, positions, Batch(keys, max(positions)), MAX_COMMANDS, in_turn_only=True)
+        except _OutOfTurn:
+            applied = Applied()
+        settled = list(applied.settled)
+        for _ in range(_ROUNDS):
+            unsettled = set(positions).difference(settled)
+            if not unsettled or not books_store.look(conn, unsettled):
+                return Applied([*settled, *unsettled])
+            batch = widen(conn, unsettled, keys)
+            telemetry.widened.inc()
+            applied = self._apply_once(conn, positions, batch, MAX_COMMANDS)
+            settled.extend(applied.settled)
+        return Applied(settled, applied.left)
+
+    def _apply_once(
+        self,
+        conn: Connection,
+        positions: Collection[int],
+        batch: Batch,
+        limit: int,
+        *,
+        in_turn_only: bool = False,
+        last_chance: bool = False,
+    ) -> Applied:
+        """
+        One transaction: lock, gather, decide, record.
+
+        ``in_turn_only`` raises ``_OutOfTurn`` instead of leaving a command; ``last_chance`` (with a ``limit`` of 1)
+        makes a dead letter of a command that fails, in the same transaction, so that it is the very one that failed.
+        """
         now = self._now()
         with telemetry.apply_seconds.time(), conn.transaction():
-            turn, books = self._gather(conn, positions, keys, limit)
-            decided = decide(books, [row.command() for row in turn], now=now)
-            books_store.record(conn, books, decided, self._system_ids(conn, decided, now), now=now)
+            with conn.pipeline():
+                locks.lock_accounts(conn, batch.keys)
+                waiting, books = books_store.gather(conn, batch.keys, up_to=batch.up_to, limit=MAX_COMMANDS)
+            turn = in_turn(waiting, batch.keys)
+            if in_turn_only and len(turn) < len(waiting):
+                raise _OutOfTurn
+            turn = turn[:limit]
+            try:
+                with conn.transaction() if last_chance else nullcontext():
+                    outcomes = self._decide_and_record(conn, books, turn, now)
+            except Exception as error:
+                if not (last_chance and turn and _blames_a_command(error)):
+                    raise
+                outcomes = [self._give_up(conn, turn[0], error, now)]
             settled = [row.position for row in turn]
             unsettled = set(positions).difference(settled)
             left = books_store.left_in_line(conn, unsettled) if unsettled else []
-        _count(turn, decided.outcomes, now)
+        _count(turn, outcomes, now)
         return Applied(settled, left)
+
+    def _decide_and_record(
+        self, conn: Connection, books: Books, turn: Sequence[PendingRow], now: datetime
+    ) -> Sequence[Outcome]:
+        decided = decide(books, [row.command() for row in turn], now=now)
+        books_store.record(conn, books, decided, self._system_ids(conn, decided, now), now=now)
+        return decided.outcomes
+
+    def _give_up(self, conn: Connection, row: PendingRow, error: Exception, now: datetime) -> Outcome:
+        outcome = Outcome(row.position, Status.FAILED, Reason.INTERNAL_ERROR)
+        books_store.record_dead_letter(conn, outcome, repr(error), now=now)
+        telemetry.dead_letters.inc()
+        log.error("command.failed", position=row.position, error=repr(error))
+        return outcome
 
     def _isolate(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
         """Apply the batch in smaller and smaller parts; a command that fails alone becomes a dead letter."""
         settled: list[int] = []
         left: Sequence[InLine] = ()
+        batch = Batch(keys, max(positions))
         limit, chances = MAX_COMMANDS // 2, _LAST_CHANCES
         while books_store.look(conn, positions):
             try:
-                applied = self._apply_once(conn, positions, keys, limit)
+                applied = self._apply_once(conn, positions, batch, limit, last_chance=limit == 1 and chances == 1)
             except Exception as error:
                 if not _blames_a_command(error):
                     raise
@@ -116,31 +195,14 @@ class Applier:
                 elif chances > 1:
                     chances -= 1
                 else:
-                    settled.append(self._give_up(conn, positions, keys, error))
-                    chances = _LAST_CHANCES
+                    raise
             else:
                 settled.extend(applied.settled)
                 left = applied.left
                 if not applied.settled:
                     break
-                limit = min(2 * limit, MAX_COMMANDS)
+                limit, chances = min(2 * limit, MAX_COMMANDS), _LAST_CHANCES
         return Applied(settled, left)
-
-    def _give_up(self, conn: Connection, positions: Collection[int], keys: Collection[int], error: Exception) -> int:
-        with conn.transaction():
-            (row,), _ = self._gather(conn, positions, keys, 1)
-            books_store.record_dead_letter(conn, row.position, repr(error), now=self._now())
-        telemetry.dead_letters.inc()
-        log.error("command.failed", position=row.position, error=repr(error))
-        return row.position
-
-    def _gather(
-        self, conn: Connection, positions: Collection[int], keys: Collection[int], limit: int
-    ) -> tuple[list[PendingRow], Books]:
-        with conn.pipeline():
-            locks.lock_accounts(conn, keys)
-            waiting, books = books_store.gather(conn, keys, up_to=max(positions), limit=MAX_COMMANDS)
-        return in_turn(waiting, keys)[:limit], books
 
     def _system_ids(self, conn: Connection, decided: Decided, now: datetime) -> dict[str, int]:
         """The ids of the system accounts that the transfers name. Only those seen committed are kept for later."""
@@ -156,6 +218,37 @@ class Applier:
         if missing := named - self._system_accounts.keys():
             return self._system_accounts | books_store.make_system_accounts(conn, missing, now=now)
         return self._system_accounts
+
+
+def widen(conn: Connection, positions: Collection[int], keys: Collection[int]) -> Batch:
+    """
+    The oldest commands that must be decided before the named ones can be, as many as one transaction may hold.
+
+    ``keys`` are those of the named ones' accounts. Follows each line to its head, and the lines of those found there.
+    The result is closed: whatever stands before one of its commands, in any line, belongs to it as well.
+    """
+    found: dict[int, frozenset[int]] = {}
+    explored: set[int] = set()
+    wanted = set(keys)
+    while wanted:
+        lines = books_store.read_lines(conn, wanted, up_to=max(positions), limit=MAX_COMMANDS)
+        explored |= wanted
+        found |= {each.position: each.account_keys for each in lines}
+        oldest, chosen = _oldest(found)
+        wanted = chosen - explored
+    return Batch(chosen, oldest[-1] if oldest else 0)
+
+
+def _oldest(found: Mapping[int, frozenset[int]]) -> tuple[list[int], set[int]]:
+    """The oldest of the commands that one transaction may hold, and the keys of all their accounts."""
+    oldest: list[int] = []
+    chosen: set[int] = set()
+    for position in sorted(found)[:MAX_COMMANDS]:
+        if len(chosen | found[position]) > locks.MAX_KEYS:
+            break
+        oldest.append(position)
+        chosen |= found[position]
+    return oldest, chosen
 
 
 def in_turn(waiting: Iterable[PendingRow], keys: Collection[int]) -> list[PendingRow]:

@@ -40,8 +40,9 @@ class Settings(BaseSettings):
     """A revoked key is refused after this many seconds, in every process."""
 
     # The workers.
-    worker_threads: Positive = 2
-    queue_prefetch: Positive = 16
+    worker_threads: Positive = 1
+    queue_prefetch: Positive = 2
+    """Messages that a worker process has in hand. More would be taken out of turn, before those of other processes."""
     poll_ms: Positive = 20
     """The longest nap of a worker that found the queue empty."""
 

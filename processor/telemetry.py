@@ -38,6 +38,9 @@ receipt_to_outcome_seconds = Histogram(
     "florin_receipt_to_outcome_seconds", "From the receipt of a command to the commit of its outcome.", buckets=SECONDS
 )
 retries = Counter("florin_apply_retries_total", "Apply transactions run again after a passing error.")
+widened = Counter(
+    "florin_apply_widened_total", "Apply transactions that took in earlier commands, because their batch came early."
+)
 isolated = Counter("florin_apply_isolations_total", "Batches cut in two to find the command that makes them fail.")
 dead_letters = Counter(
     "florin_dead_letters_total", "Commands given up on: recorded as failed, for a person to look at."

@@ -11,7 +11,7 @@ from processor.account_keys import account_key
 from processor.domain.books import Account, AccountStatus, Books
 from processor.domain.commands import Command, Deposit, MakeTransfer, OpenAccount, Withdraw
 from processor.domain.decide import Decided
-from processor.domain.outcomes import Outcome, Reason, Status
+from processor.domain.outcomes import Outcome
 from processor.errors import BooksError
 
 # The oldest pending commands of the locked accounts, as far as the message goes. Whatever is not read is younger than
@@ -110,6 +110,21 @@ SELECT_LEFT: Final[LiteralString] = """
     GROUP BY position ORDER BY position
 """
 
+# The heads of these lines, each command with all of its accounts.
+SELECT_LINES: Final[LiteralString] = """
+    SELECT position, array_agg(account_key) FROM pending
+    WHERE position IN (
+        SELECT head.position
+        FROM unnest(%(keys)b::bigint[]) AS line (account_key)
+        CROSS JOIN LATERAL (
+            SELECT position FROM pending
+            WHERE pending.account_key = line.account_key AND position <= %(up_to)b
+            ORDER BY position LIMIT %(limit)b
+        ) AS head
+    )
+    GROUP BY position
+"""
+
 INSERT_DEAD_LETTER: Final[LiteralString] = "INSERT INTO dead_letter (position, error, failed_at) VALUES (%b, %b, %b)"
 
 # Is any of the commands that a message names still waiting? Most repeated messages end here.
@@ -189,6 +204,12 @@ def gather(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -
     )
 
 
+def read_lines(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -> list[InLine]:
+    """The first ``limit`` pending commands of each account's line, not above ``up_to``. Takes no lock."""
+    rows = conn.execute(SELECT_LINES, {"keys": list(keys), "up_to": up_to, "limit": limit})
+    return [InLine(position, frozenset(keys)) for position, keys in rows]
+
+
 def find_system_accounts(conn: Connection, names: Collection[str]) -> dict[str, int]:
     """The ids of those of the named system accounts that exist."""
     return dict(conn.execute(SELECT_SYSTEM_ACCOUNTS, [list(names)]).fetchall())
@@ -225,12 +246,12 @@ def left_in_line(conn: Connection, positions: Collection[int]) -> list[InLine]:
     return [InLine(position, frozenset(keys)) for position, keys in conn.execute(SELECT_LEFT, [list(positions)])]
 
 
-def record_dead_letter(conn: Connection, position: int, error: str, *, now: datetime) -> None:
-    """Give up on the command at ``position``: it is failed, keeps its error for a person, and blocks nobody."""
+def record_dead_letter(conn: Connection, outcome: Outcome, error: str, *, now: datetime) -> None:
+    """Give up on a command: it is failed, keeps its error for a person to read, and blocks nobody."""
     with conn.pipeline():
-        _insert_outcomes(conn, [Outcome(position, Status.FAILED, Reason.INTERNAL_ERROR)], now)
-        conn.execute(INSERT_DEAD_LETTER, [position, error, now])
-        conn.execute(DELETE_PENDING, [[position]])
+        _insert_outcomes(conn, [outcome], now)
+        conn.execute(INSERT_DEAD_LETTER, [outcome.position, error, now])
+        conn.execute(DELETE_PENDING, [[outcome.position]])
 
 
 def _insert_accounts(conn: Connection, opened: Sequence[Account], now: datetime) -> None:
