@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
 import redis.asyncio
+import structlog
 import uuid_utils.compat
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -24,6 +27,8 @@ from processor.intake import Intake
 from processor.settings import Settings
 from workers.broker import make_broker
 from workers.queue import CommandQueue
+
+log = structlog.get_logger()
 
 _WATCH_BACKLOG_EVERY_S: Final = 1.0
 _SEND_REST_S: Final = 5.0
@@ -74,7 +79,7 @@ async def _services(settings: Settings, new_id: Callable[[], UUID]) -> AsyncIter
         )
         listener = SettledListener(redis_url, pool)
         tasks = [
-            asyncio.create_task(each)
+            _essential(asyncio.create_task(each))
             for each in (intake.run(), intake.watch_backlog(_WATCH_BACKLOG_EVERY_S), listener.listen(), listener.look())
         ]
         try:
@@ -85,6 +90,18 @@ async def _services(settings: Settings, new_id: Callable[[], UUID]) -> AsyncIter
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(messenger.close, timeout_s=_SEND_REST_S)
+
+
+def _essential(task: "asyncio.Task[None]") -> "asyncio.Task[None]":
+    """Let the process end, to be started anew, if the task does: requests would wait for it for ever."""
+
+    def ended(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            log.critical("api.task_ended", exc_info=task.exception())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    task.add_done_callback(ended)
+    return task
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -105,7 +105,7 @@ async def find(
     client: Reader,
     services: Provided,
     idempotency_key: Annotated[str | None, Query(description="The one command that this key of yours names")] = None,
-    after: Annotated[int, Query(ge=0, le=2**63 - 1, description="Commands above this position")] = 0,
+    after: Annotated[int, Query(ge=0, le=reading.MAX_POSITION, description="Commands above this position")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """The command that an idempotency key names; or, without one, a page of your commands in order of position."""

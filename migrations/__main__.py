@@ -18,6 +18,13 @@ def main() -> int:
         applied = migrate(owner_url)
         if app_url := os.environ.get("DATABASE_URL"):
             allow_login(owner_url, app_url)
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is None:
+            # The client library could not read the address; its text would show the password in it.
+            print("an address is not postgresql://user:password@host:port/database", file=sys.stderr)
+            return 1
+        print(f"migration failed: {error}", file=sys.stderr)
+        return 1
     except (MigrationError, psycopg.Error) as error:
         print(f"migration failed: {error}", file=sys.stderr)
         return 1

@@ -72,10 +72,14 @@ class Intake:
         """
         self._check_backlog(len(submissions))
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting(submission, loop.create_future()) for submission in submissions]
+        call = _Call()
+        waiting = [_Waiting(submission, loop.create_future(), call) for submission in submissions]
         self._waiting.extend(waiting)
         self._arrived.set()
-        return list(await asyncio.gather(*(each.answer for each in waiting)))
+        answers = await asyncio.gather(*(each.answer for each in waiting), return_exceptions=True)
+        if call.failure is not None:
+            raise call.failure
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
 
     async def run(self) -> None:
         """Accept groups until cancelled. A lone submission waits for nobody."""
@@ -104,6 +108,13 @@ class Intake:
             )
 
     async def _accept_group(self, group: "list[_Waiting]") -> None:
+        # What is behind a failure in the same call fails with it: accepted, it would overtake what is sent again.
+        for each in group:
+            if each.call.failure is not None and not each.answer.done():
+                each.answer.set_exception(each.call.failure)
+        group = [each for each in group if each.call.failure is None]
+        if not group:
+            return
         try:
             answers = await self._answer([each.submission for each in group])
         except asyncio.CancelledError:
@@ -123,6 +134,7 @@ class Intake:
 
     def _fail(self, group: "list[_Waiting]", error: Exception) -> None:
         for each in group:
+            each.call.failure = error
             if not each.answer.done():
                 each.answer.set_exception(error)
 
@@ -172,7 +184,15 @@ class Intake:
         return receipt
 
 
+@dataclass(slots=True)
+class _Call:
+    """One call of ``accept``, whose submissions may be spread over several groups."""
+
+    failure: Exception | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     submission: Submission
     answer: "asyncio.Future[Answer]"
+    call: _Call

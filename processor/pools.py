@@ -4,8 +4,10 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncConnection, Connection
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from processor.errors import SettingsError
 
 _WORKER: Final = {
     "role": "florin_app",
@@ -27,6 +29,11 @@ _SESSION: Final[dict[str, Any]] = {
 
 def conninfo(database_url: str, application_name: str) -> str:
     """The address with what every session of the application has set. Reset of a session brings it back."""
+    try:
+        conninfo_to_dict(database_url)
+    except psycopg.ProgrammingError:
+        # Its text would show the address, and the password in it.
+        raise SettingsError("the address is none of Postgres: give postgresql://user:password@host:port/database") from None
     options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _WORKER.items())
     return make_conninfo(
         database_url,

@@ -11,6 +11,8 @@ from psycopg import AsyncConnection
 from processor.domain.outcomes import Reason, Status
 from processor.submissions import FIELDS, CommandBody
 
+MAX_POSITION: Final = 2**63 - 1
+
 _SELECT: Final[LiteralString] = """
     SELECT
         command.id, command.position, command.client_id, command.idempotency_key, command.accepted_at,
@@ -29,7 +31,7 @@ SELECT_BY_POSITION: Final[LiteralString] = _SELECT + "WHERE command.position = A
 SELECT_PAGE: Final[LiteralString] = (
     _SELECT
     + """
-    WHERE command.position > %(after)s AND command.position <= %(after)s + %(look_ahead)s
+    WHERE command.position > %(after)s AND command.position <= %(up_to)s
         AND command.client_id = %(client_id)s
     ORDER BY command.position LIMIT %(limit)s
     """
@@ -141,11 +143,10 @@ async def list_commands(
     cursor = await conn.execute(SELECT_LAST_POSITION)
     row = await cursor.fetchone()
     last = (row and row[0]) or 0
-    cursor = await conn.execute(
-        SELECT_PAGE, {"after": after, "look_ahead": look_ahead, "client_id": client_id, "limit": limit}
-    )
+    up_to = min(after + look_ahead, MAX_POSITION)
+    cursor = await conn.execute(SELECT_PAGE, {"after": after, "up_to": up_to, "client_id": client_id, "limit": limit})
     page = [_command(row, []) async for row in cursor]
-    reached = page[-1].position if len(page) == limit else after + look_ahead
+    reached = page[-1].position if len(page) == limit else up_to
     return page, reached if reached < last else None
 
 
