@@ -14,7 +14,7 @@ FUNDS_MINOR: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """``commands`` on ``accounts`` accounts, chosen evenly: half deposits, a quarter withdrawals, a quarter transfers."""
+    """``commands`` on ``accounts`` accounts, evenly: half deposits, a quarter withdrawals, a quarter transfers."""
 
     accounts: int
     commands: int

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.compare import compare
+
 
 def bench(
     commands: Annotated[int, typer.Option(help="Commands of one run.")] = 20_000,
@@ -13,6 +15,4 @@ def bench(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file as well.")] = None,
 ) -> None:
     """Settle the same commands three ways on this machine, with durable settings, and compare."""
-    from benchmarks.compare import compare
-
     compare(commands=commands, accounts=accounts, runs=runs, json_file=json)

@@ -33,7 +33,9 @@ def conninfo(database_url: str, application_name: str) -> str:
         conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
         # Its text would show the address, and the password in it.
-        raise SettingsError("the address is none of Postgres: give postgresql://user:password@host:port/database") from None
+        raise SettingsError(
+            "the address is none of Postgres: give postgresql://user:password@host:port/database"
+        ) from None
     options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _WORKER.items())
     return make_conninfo(
         database_url,

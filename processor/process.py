@@ -5,6 +5,7 @@ import time
 
 import psycopg
 import structlog
+from prometheus_client import start_http_server
 
 from processor import pools
 from processor.store import schema
@@ -17,6 +18,12 @@ def announce_ready(fd: int | None) -> None:
     if fd is not None:
         os.write(fd, b"1")
         os.close(fd)
+
+
+def serve_metrics(port: int | None) -> None:
+    """Serve this process's figures to Prometheus on every interface, if a port is given."""
+    if port is not None:
+        start_http_server(port)
 
 
 def wait_for_postgres(database_url: str, *, seconds: float = 30) -> None:

@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(validation_alias=AliasChoices("REDIS_URL", "redis_url"))
     metrics_dir: Path | None = Field(None, validation_alias=AliasChoices("PROMETHEUS_MULTIPROC_DIR", "metrics_dir"))
 
+    metrics_port: int | None = None
+    """Where a worker or scheduler that shares no metrics folder, as in a container, serves its own figures."""
     log_level: str = "INFO"
     ready_fd: int | None = None
 

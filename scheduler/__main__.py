@@ -10,7 +10,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from processor import clock, pools, telemetry
 from processor.errors import SettingsError
-from processor.process import announce_ready, wait_for_postgres
+from processor.process import announce_ready, serve_metrics, wait_for_postgres
 from processor.settings import settings
 from processor.store import system_accounts
 from processor.sweep import Sweeper
@@ -39,6 +39,7 @@ def run(stop: threading.Event) -> None:
     """Lead, or wait to lead, until ``stop`` is set."""
     wanted = settings()
     telemetry.set_up_logging(wanted.log_level)
+    serve_metrics(wanted.metrics_port)
     database_url = wanted.database_url.get_secret_value()
     wait_for_postgres(database_url)
     queue = CommandQueue(make_broker(wanted.redis_url.get_secret_value()))

@@ -10,7 +10,7 @@ from dramatiq import Worker
 from processor import clock, pools, telemetry
 from processor.apply import Applier
 from processor.errors import SettingsError
-from processor.process import announce_ready, wait_for_postgres
+from processor.process import announce_ready, serve_metrics, wait_for_postgres
 from processor.settings import settings
 from workers import actors
 from workers.broker import client, make_broker
@@ -36,6 +36,7 @@ def run(stop: threading.Event) -> None:
     """Take messages until ``stop`` is set."""
     wanted = settings()
     telemetry.set_up_logging(wanted.log_level)
+    serve_metrics(wanted.metrics_port)
     database_url, redis_url = wanted.database_url.get_secret_value(), wanted.redis_url.get_secret_value()
     wait_for_postgres(database_url)
     with pools.sync_pool(database_url, application_name="florin worker", size=wanted.worker_threads) as pool:
