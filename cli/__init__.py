@@ -1,0 +1,1 @@
+"""The `florin` command line and the local all-in-one stack."""
