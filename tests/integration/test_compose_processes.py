@@ -1,0 +1,125 @@
+"""What compose would start, started without it: the image's files, the services' own commands and environment."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from typing import Any, Final
+
+import pytest
+from ruamel.yaml import YAML
+
+from cli.servers import process as processes
+from tests.conftest import Database
+from tests.integration.test_image import COPIED, ROOT
+
+SERVICES: Final[dict[str, dict[str, Any]]] = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())[
+    "services"
+]
+READY_WITHIN_S: Final = 60
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """The folder /app of the image: what the Dockerfile copies, and nothing of the repository around it."""
+    for name in (name.rstrip("/") for name in COPIED if name.endswith("/")):
+        copytree(ROOT / name, tmp_path / "app" / name, ignore=ignore_patterns("__pycache__"))
+    return tmp_path / "app"
+
+
+def test_a_command_goes_through_the_services_as_compose_starts_them(
+    image: Path, database: Database, redis_url: str
+) -> None:
+    """No file and no variable is missing that only the repository or `florin up` has."""
+    port = processes.free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(image),
+        "DATABASE_URL": database.app_url,
+        "REDIS_URL": redis_url,
+    }
+    migrated = run("migrate", image, environment | {"DATABASE_OWNER_URL": database.owner_url})
+    assert migrated.wait(60) == 0
+
+    with ExitStack() as services:
+        for name in ("api", "worker", "scheduler"):
+            services.enter_context(running(name, image, environment, port=port))
+        wait_until_healthy(environment, image, port)
+        key = subprocess.run(
+            [sys.executable, "-m", "cli", "keys", "create", "billing", "--scopes", "commands:write,read"],
+            cwd=image,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        opened = post(port, key, "open", {"type": "open_account", "account": "alice", "currency": "USD"})
+        deposit = {"type": "deposit", "account": "alice", "amount": "10.50", "currency": "USD"}
+        deposited = post(port, key, "deposit", deposit)
+
+    assert (opened["status"], deposited["status"]) == ("applied", "applied")
+    assert deposited["balances"] == {"alice": "10.50"}
+
+
+@contextmanager
+def running(name: str, image: Path, environment: Mapping[str, str], *, port: int) -> Iterator[None]:
+    """One process of a service. It must end well, and in the time that compose grants it."""
+    process = run(name, image, environment, port=port)
+    try:
+        yield
+        process.send_signal(signal.SIGTERM)
+        exit_code = process.wait(int(SERVICES[name]["stop_grace_period"].removesuffix("s")))
+    finally:
+        process.kill()
+        process.wait()
+    assert exit_code == 0, name
+
+
+def run(name: str, image: Path, environment: Mapping[str, str], *, port: int = 0) -> subprocess.Popen[bytes]:
+    """Start the command of a service with the environment that compose gives it, and a metrics folder of its own."""
+    assert set(SERVICES[name]["environment"]) <= {*environment, "PROMETHEUS_MULTIPROC_DIR"}
+    metrics = image.parent / f"metrics-{name}"
+    metrics.mkdir()
+    command = [sys.executable if word == "python" else word for word in SERVICES[name]["command"]]
+    command = [{"0.0.0.0": "127.0.0.1", "8000": str(port)}.get(word, word) for word in command]
+    return subprocess.Popen(
+        command,
+        cwd=image,
+        env={**environment, "PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def wait_until_healthy(environment: Mapping[str, str], image: Path, port: int) -> None:
+    """Ask as compose does, with the API's own health check."""
+    _, *words = SERVICES["api"]["healthcheck"]["test"]
+    command = [sys.executable if word == "python" else word.replace(":8000/", f":{port}/") for word in words]
+    end = time.monotonic() + READY_WITHIN_S
+    while subprocess.run(command, cwd=image, env=environment, stderr=subprocess.DEVNULL).returncode:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def post(port: int, api_key: str, idempotency_key: str, body: Mapping[str, str]) -> dict[str, Any]:
+    """Send a command and wait for its outcome."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/commands",
+        json.dumps(body).encode(),
+        {
+            "Authorization": f"Bearer {api_key}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": idempotency_key,
+            "Prefer": "wait=20",
+        },
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        document: dict[str, Any] = json.load(answer)
+    return document
