@@ -52,8 +52,10 @@ def create_app(settings: Settings, *, new_id: Callable[[], UUID] = uuid_utils.co
         redoc_url=None,
     )
     # batch before commands: its path would be taken for a command's id.
-    for router in (batch.router, commands.router, accounts.router, health.router):
+    routers = (batch.router, commands.router, accounts.router, health.router)
+    for router in routers:
         app.include_router(router)
+    app.state.api_routes = [route for router in routers for route in router.routes]
     problem.install(app)
     app.add_middleware(Measured)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -131,5 +133,16 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         }
         problem_schema = problem.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= problem_schema.pop("$defs") | {"Problem": problem_schema}
+        _drop_framework_errors(schema)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _drop_framework_errors(schema: dict[str, Any]) -> None:
+    """Take out the 422 that FastAPI documents for every parameter: here it is a problem, named where it can happen."""
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(name, None)

@@ -1,6 +1,6 @@
 """Route for many commands at once: each line is accepted, replayed or refused on its own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import orjson
@@ -23,7 +23,7 @@ NDJSON: Final = "application/x-ndjson"
 JSON: Final = "application/json"
 
 _CHUNK: Final = 1_000
-"""Lines that are handed to the intake together, while the next ones still arrive."""
+"""Lines that are handed to the intake together: other requests get their turn in between."""
 
 _EXAMPLE: Final = {
     "idempotency_key": "payroll-2026-11-1001",
@@ -76,11 +76,41 @@ async def submit_batch(request: Request, client: Writer, services: Provided) -> 
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (NDJSON, JSON):
         raise ProblemError("unsupported_media_type", f"Send {NDJSON}, one command a line, or a JSON array as {JSON}.")
-    values = _of_lines(request, services) if media_type == NDJSON else _of_array(request, services)
+    max_bytes, limit = services.settings.max_body_bytes, services.settings.max_batch_commands
     batch = _Batch(client, services)
-    async for value in values:
-        await batch.add(value)
-    return _response(await batch.answers(), media_type)
+    if media_type == NDJSON:
+        await _take_lines(batch, read_lines(request, max_bytes=max_bytes), limit)
+    else:
+        await _take_array(batch, await read_all(request, max_bytes=max_bytes), limit)
+    return _response(batch.answers(), media_type)
+
+
+async def _take_lines(batch: "_Batch", lines: AsyncIterator[bytes], limit: int) -> None:
+    """Accept lines while later ones still arrive. Those beyond the limit are told so together, unread."""
+    chunk: list[object] = []
+    count = 0
+    async for line in lines:
+        count += 1
+        if count > limit:
+            continue
+        chunk.append(_value(line))
+        if len(chunk) == _CHUNK:
+            await batch.accept(chunk)
+            chunk = []
+    await batch.accept(chunk)
+    if count > limit:
+        detail = f"A batch may have {limit} commands: send the {count - limit} behind them in the next."
+        batch.refuse(ProblemError("too_large", detail))
+
+
+async def _take_array(batch: "_Batch", body: bytes, limit: int) -> None:
+    values = bodies.read_json(body)
+    if not isinstance(values, list):
+        raise ProblemError("invalid", "Send a JSON array of commands.")
+    if len(values) > limit:
+        raise ProblemError("too_large", f"A batch may have {limit} commands, and this one has {len(values)}.")
+    for start in range(0, len(values), _CHUNK):
+        await batch.accept(values[start : start + _CHUNK])
 
 
 class _Batch:
@@ -90,31 +120,20 @@ class _Batch:
         self._client = client
         self._services = services
         self._answers: list[dict[str, Any]] = []
-        self._chunk: list[object] = []
-        self._count = 0
         self._stopped: ProblemError | None = None
 
-    async def add(self, value: object) -> None:
-        """One line's value, or the problem that it is no JSON."""
-        self._count += 1
-        limit = self._services.settings.max_batch_commands
-        self._chunk.append(
-            value
-            if self._count <= limit
-            else ProblemError("too_large", f"A batch may have {limit} commands: send this one in the next.")
-        )
-        if len(self._chunk) == _CHUNK:
-            await self._accept()
-
-    async def answers(self) -> list[dict[str, Any]]:
+    def answers(self) -> list[dict[str, Any]]:
         """One for each line. Raises what stopped the intake, if nothing was accepted before."""
-        await self._accept()
         if self._stopped and all(answer["result"] == "error" for answer in self._answers):
             raise self._stopped
         return self._answers
 
-    async def _accept(self) -> None:
-        chunk, self._chunk = self._chunk, []
+    def refuse(self, problem: ProblemError) -> None:
+        """Answer for something that is no command."""
+        self._answers.append(_error(None, problem))
+
+    async def accept(self, chunk: Sequence[object]) -> None:
+        """Hand the commands among these values to the intake. A value may be the problem that its line was no JSON."""
         lines = [_line(value, self._client, self._services) for value in chunk]
         submissions = [line for line in lines if isinstance(line, Submission)]
         # Once a chunk was turned away, so are the later ones: no command overtakes an earlier one of its account.
@@ -170,22 +189,11 @@ def _error(key: str | None, error: ProblemError) -> dict[str, Any]:
     return {"idempotency_key": key, "result": "error", "error": error.document()}
 
 
-async def _of_lines(request: Request, services: Services) -> AsyncIterator[object]:
-    async for line in read_lines(request, max_bytes=services.settings.max_body_bytes):
-        try:
-            yield bodies.read_json(line)
-        except ProblemError as error:
-            yield error
-
-
-async def _of_array(request: Request, services: Services) -> AsyncIterator[object]:
-    values = bodies.read_json(await read_all(request, max_bytes=services.settings.max_body_bytes))
-    if not isinstance(values, list):
-        raise ProblemError("invalid", "Send a JSON array of commands.")
-    if len(values) > services.settings.max_batch_commands:
-        raise ProblemError("too_large", f"A batch may have {services.settings.max_batch_commands} commands.")
-    for value in values:
-        yield value
+def _value(line: bytes) -> object:
+    try:
+        return bodies.read_json(line)
+    except ProblemError as error:
+        return error
 
 
 def _response(answers: list[dict[str, Any]], media_type: str) -> Response:

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from psycopg_pool import PoolTimeout
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from processor.errors import Overloaded, Unavailable
 
@@ -103,8 +104,11 @@ def of(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table reads best 
 def install(app: FastAPI) -> None:
     """Let every error that a route raises be answered by the table."""
 
-    async def answer(_request: Request, error: Exception) -> Response:
-        return of(error).response()
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = of(error)
+        if problem.kind == "method_not_allowed":
+            problem.headers = {"Allow": ", ".join(sorted(_allowed(request)))}
+        return problem.response()
 
     for kind in (
         ProblemError,
@@ -143,6 +147,16 @@ def _of_validation(error: RequestValidationError) -> ProblemError:
     if "header" in places:
         return ProblemError("malformed", "A header is missing or malformed.", errors)
     return ProblemError("invalid", "A parameter is wrong.", errors)
+
+
+def _allowed(request: Request) -> set[str]:
+    """The methods of every route at this address. The framework names those of the first one only."""
+    return {
+        method
+        for route in request.app.state.api_routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods
+    }
 
 
 def _of_http(error: HTTPException) -> ProblemError:

@@ -16,14 +16,16 @@ async def read_all(request: Request, *, max_bytes: int) -> bytes:
 
 async def read_lines(request: Request, *, max_bytes: int) -> AsyncIterator[bytes]:
     """The body's lines as they arrive, without blank ones."""
-    rest = b""
+    rest: list[bytes] = []
     async for chunk in _chunks(request, max_bytes):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield line
-    if rest.strip():
-        yield rest
+        first, *others = chunk.split(b"\n")
+        rest.append(first)
+        for line in others:
+            if (whole := b"".join(rest)).strip():
+                yield whole
+            rest = [line]
+    if (whole := b"".join(rest)).strip():
+        yield whole
 
 
 async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from processor.errors import SettingsError
 _WORKER: Final = {
     "role": "florin_app",
     "default_transaction_isolation": "read committed",
+    "timezone": "UTC",
     "lock_timeout": "5s",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "10s",

@@ -53,8 +53,8 @@ SELECT_TOTALS: Final[LiteralString] = """
             AND wanted.id IN (transfer.debit_account_id, transfer.credit_account_id)
         GROUP BY wanted.id
     )
-    SELECT (wanted.credits_minor + coalesce(tail.credits_minor, 0))::bigint,
-        (wanted.debits_minor + coalesce(tail.debits_minor, 0))::bigint
+    SELECT wanted.credits_minor + coalesce(tail.credits_minor, 0),
+        wanted.debits_minor + coalesce(tail.debits_minor, 0)
     FROM wanted LEFT JOIN tail USING (id)
 """
 

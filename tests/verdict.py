@@ -1,0 +1,179 @@
+"""Whether the books are right, read as their owner and decided again by the rules: what no fault may change."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, LiteralString
+
+from cli.servers.process import wait_until
+from processor import clock
+from processor.domain.books import Books
+from processor.domain.decide import decide
+from processor.store.books import PendingRow
+from processor.store.system_accounts import SELECT_TOTALS
+from tests.load import Receipt
+from tests.stack import Stack
+
+SETTLED_WITHIN_S: Final = 60.0
+
+# The log of outcomes: xid8 is drawn by a transaction's first write, when it holds the locks of its accounts.
+SELECT_LOG: Final[LiteralString] = """
+    SELECT
+        command.position, command.type, command.account, command.from_account, command.to_account,
+        command.amount_minor, command.currency, command.overdraft_limit_minor, command.overdraft_fee_minor,
+        command.accepted_at, command.id::text, command.idempotency_key, outcome.status, outcome.reason
+    FROM command LEFT JOIN outcome USING (position)
+    ORDER BY outcome.xid, command.position
+"""
+
+SELECT_TRANSFERS: Final[LiteralString] = """
+    SELECT
+        transfer.position, transfer.kind, transfer.amount_minor, transfer.currency,
+        debit.name, transfer.debit_version, transfer.debit_balance_minor,
+        credit.name, transfer.credit_version, transfer.credit_balance_minor
+    FROM transfer
+    JOIN account AS debit ON debit.id = transfer.debit_account_id
+    JOIN account AS credit ON credit.id = transfer.credit_account_id
+    ORDER BY transfer.position, transfer.leg
+"""
+
+SELECT_ACCOUNTS: Final[LiteralString] = """
+    SELECT name, kind, currency, version, credits_minor, debits_minor FROM account
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found, once all of it adds up: how the commands ended, and the balance of each account."""
+
+    outcomes: Mapping[tuple[str, str], int]
+    """How many commands of a type had a status, or a reason if they were refused."""
+    balances_minor: Mapping[str, int]
+
+
+def wait_until_settled(stack: Stack) -> None:
+    """Return once no command is pending."""
+
+    def settled() -> bool:
+        return conn.execute("SELECT NOT EXISTS (SELECT FROM pending)").fetchone() == (True,)
+
+    with stack.owner() as conn:
+        if not wait_until(settled, timeout_s=SETTLED_WITHIN_S):
+            left = conn.execute("SELECT count(DISTINCT position), min(position) FROM pending").fetchone()
+            raise AssertionError(f"still pending (how many, the first): {left}")
+
+
+def assert_the_books_are_right(stack: Stack, *receipts: Mapping[str, Receipt]) -> Verdict:
+    """
+    Wait until all is settled; then assert what must hold whatever has happened.
+
+    ``receipts`` are all that were given out for this database: each names a command, and no command is without one.
+    """
+    wait_until_settled(stack)
+    with stack.owner() as conn:
+        log = conn.execute(SELECT_LOG).fetchall()
+        transfers = defaultdict(list)
+        for position, *transfer in conn.execute(SELECT_TRANSFERS):
+            transfers[position].append(tuple(transfer))
+        accounts = {name: tuple(rest) for name, *rest in conn.execute(SELECT_ACCOUNTS)}
+        system_totals = {
+            name: conn.execute(SELECT_TOTALS, [name]).fetchone() for name in accounts if name.startswith("@")
+        }
+        assert conn.execute("SELECT count(*) FROM dead_letter").fetchone() == (0,)
+
+    _every_receipt_has_its_command(log, receipts)
+    _every_command_has_an_outcome(log)
+    _lines_were_kept(log)
+    _chains_are_gapless(transfers, accounts)
+    _sums_are_right(transfers, accounts, system_totals)
+    _the_rules_say_the_same(log, transfers, accounts)
+    return Verdict(
+        Counter((row[1], row[13] or row[12]) for row in log),
+        {name: credits_ - debits for name, (kind, _, _, credits_, debits) in accounts.items() if kind == "customer"},
+    )
+
+
+def _every_receipt_has_its_command(log: list[tuple[Any, ...]], receipts: tuple[Mapping[str, Receipt], ...]) -> None:
+    """Nothing accepted is lost, and nothing is there that nobody was promised."""
+    promised = {key: receipt for each in receipts for key, receipt in each.items()}
+    kept = {row[11]: Receipt(row[10], row[0]) for row in log}
+    assert len(kept) == len(log), "a key names two commands"
+    assert kept == promised
+
+
+def _every_command_has_an_outcome(log: list[tuple[Any, ...]]) -> None:
+    assert Counter(row[12] for row in log).keys() <= {"applied", "refused"}
+
+
+def _lines_were_kept(log: list[tuple[Any, ...]]) -> None:
+    """Commands that touch one account were decided in the order of their receipts, refusals among them."""
+    last: dict[str, int] = {}
+    for position, _, *names in (row[:5] for row in log):
+        for name in names:
+            if name is not None:
+                assert last.get(name, 0) < position, f"{position} was decided after {last[name]} on {name}"
+                last[name] = position
+
+
+def _chains_are_gapless(
+    transfers: Mapping[int, list[tuple[Any, ...]]], accounts: Mapping[str, tuple[Any, ...]]
+) -> None:
+    """Versions count an account's transfers, in the order of positions, and each balance follows from the last."""
+    version: Counter[str] = Counter()
+    balance: Counter[str] = Counter()
+    for position in sorted(transfers):
+        for _, amount, _, *sides in transfers[position]:
+            for sign, (name, version_after, balance_after) in ((-1, sides[:3]), (1, sides[3:])):
+                if name.startswith("@"):
+                    assert (version_after, balance_after) == (None, None)
+                    continue
+                version[name] += 1
+                balance[name] += sign * amount
+                assert (version_after, balance_after) == (version[name], balance[name]), f"{position} on {name}"
+    for name, (kind, _, last_version, credits_, debits) in accounts.items():
+        if kind == "customer":
+            assert (last_version, credits_ - debits) == (version[name], balance[name]), name
+
+
+def _sums_are_right(
+    transfers: Mapping[int, list[tuple[Any, ...]]],
+    accounts: Mapping[str, tuple[Any, ...]],
+    system_totals: Mapping[str, Any],
+) -> None:
+    """Every total is the sum of its transfers, the checkpoints of the bank's own as well; currencies sum up to zero."""
+    credits_: Counter[str] = Counter()
+    debits: Counter[str] = Counter()
+    for each in transfers.values():
+        for _, amount, currency, debit, _, _, credit, _, _ in each:
+            debits[debit] += amount
+            credits_[credit] += amount
+            assert accounts[debit][1] == accounts[credit][1] == currency
+    sums: Counter[str] = Counter()
+    for name, (kind, currency, _, credits_minor, debits_minor) in accounts.items():
+        totals = (credits_minor, debits_minor) if kind == "customer" else system_totals[name]
+        assert totals == (credits_[name], debits[name]), name
+        sums[currency] += totals[0] - totals[1]
+    assert not any(sums.values()), sums
+
+
+def _the_rules_say_the_same(
+    log: list[tuple[Any, ...]],
+    transfers: Mapping[int, list[tuple[Any, ...]]],
+    accounts: Mapping[str, tuple[Any, ...]],
+) -> None:
+    """One after the other, in the order of the log, without a database: the same answers, transfers and accounts."""
+    decided = decide(Books.of([]), [PendingRow(*row[:10]).command() for row in log], now=clock.now())
+    for row, outcome in zip(log, decided.outcomes, strict=True):
+        assert (row[12], row[13]) == (outcome.status.value, outcome.reason and outcome.reason.value), row
+        assert transfers.get(row[0], []) == [
+            (
+                *(each.kind.value, each.amount_minor, each.currency),
+                *(each.debit.account, each.debit.version, each.debit.balance_minor),
+                *(each.credit.account, each.credit.version, each.credit.balance_minor),
+            )
+            for each in outcome.transfers
+        ], row
+    assert {name: each for name, each in accounts.items() if each[0] == "customer"} == {
+        each.name: ("customer", each.currency, each.version, each.credits_minor, each.debits_minor)
+        for each in (*decided.opened, *decided.changed)
+    }
