@@ -38,7 +38,7 @@ def test_a_command_goes_through_the_services_as_compose_starts_them(
     image: Path, database: Database, redis_url: str
 ) -> None:
     """No file and no variable is missing that only the repository or `florin up` has."""
-    port = processes.free_port()
+    ports = {name: processes.free_port() for name in ("api", "worker", "scheduler")}
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(image),
@@ -49,9 +49,11 @@ def test_a_command_goes_through_the_services_as_compose_starts_them(
     assert migrated.wait(60) == 0
 
     with ExitStack() as services:
-        for name in ("api", "worker", "scheduler"):
-            services.enter_context(running(name, image, environment, port=port))
-        wait_until_healthy(environment, image, port)
+        for name in ports:
+            services.enter_context(running(name, image, environment, ports[name]))
+        for name, port in ports.items():
+            wait_until_healthy(name, environment, image, port)
+        port = ports["api"]
         key = subprocess.run(
             [sys.executable, "-m", "cli", "keys", "create", "billing", "--scopes", "commands:write,read"],
             cwd=image,
@@ -69,9 +71,9 @@ def test_a_command_goes_through_the_services_as_compose_starts_them(
 
 
 @contextmanager
-def running(name: str, image: Path, environment: Mapping[str, str], *, port: int) -> Iterator[None]:
+def running(name: str, image: Path, environment: Mapping[str, str], port: int) -> Iterator[None]:
     """One process of a service. It must end well, and in the time that compose grants it."""
-    process = run(name, image, environment, port=port)
+    process = run(name, image, environment, port)
     try:
         yield
         process.send_signal(signal.SIGTERM)
@@ -82,26 +84,27 @@ def running(name: str, image: Path, environment: Mapping[str, str], *, port: int
     assert exit_code == 0, name
 
 
-def run(name: str, image: Path, environment: Mapping[str, str], *, port: int = 0) -> subprocess.Popen[bytes]:
-    """Start the command of a service with the environment that compose gives it, and a metrics folder of its own."""
-    assert set(SERVICES[name]["environment"]) <= {*environment, "PROMETHEUS_MULTIPROC_DIR"}
-    metrics = image.parent / f"metrics-{name}"
-    metrics.mkdir()
+def run(name: str, image: Path, environment: Mapping[str, str], port: int = 0) -> subprocess.Popen[bytes]:
+    """Start the command of a service with the environment that compose gives it. Containers share no ports: these do."""
+    wanted = SERVICES[name]["environment"]
+    assert set(wanted) <= {*environment, "FLORIN_METRICS_PORT"}
+    measured = {"FLORIN_METRICS_PORT": str(port)} if "FLORIN_METRICS_PORT" in wanted else {}
     command = [sys.executable if word == "python" else word for word in SERVICES[name]["command"]]
     command = [{"0.0.0.0": "127.0.0.1", "8000": str(port)}.get(word, word) for word in command]
     return subprocess.Popen(
         command,
         cwd=image,
-        env={**environment, "PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+        env={**environment, **measured},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
 
 
-def wait_until_healthy(environment: Mapping[str, str], image: Path, port: int) -> None:
-    """Ask as compose does, with the API's own health check."""
-    _, *words = SERVICES["api"]["healthcheck"]["test"]
-    command = [sys.executable if word == "python" else word.replace(":8000/", f":{port}/") for word in words]
+def wait_until_healthy(name: str, environment: Mapping[str, str], image: Path, port: int) -> None:
+    """Ask as compose does, with the service's own health check."""
+    _, *words = SERVICES[name]["healthcheck"]["test"]
+    ours = "8000" if name == "api" else SERVICES[name]["environment"]["FLORIN_METRICS_PORT"]
+    command = [sys.executable if word == "python" else word.replace(f":{ours}/", f":{port}/") for word in words]
     end = time.monotonic() + READY_WITHIN_S
     while subprocess.run(command, cwd=image, env=environment, stderr=subprocess.DEVNULL).returncode:
         assert time.monotonic() < end
