@@ -98,7 +98,7 @@ class Applier:
         try:
             return self._apply_in_turn(conn, positions, keys)
         except Exception as error:
-            if not _blames_a_command(error):
+            if not isinstance(error, BooksError) and not _blames_a_command(error):
                 raise
             log.warning("batch.isolating", error=repr(error))
             return self._isolate(conn, positions, keys)
@@ -134,25 +134,31 @@ class Applier:
         *,
         in_turn_only: bool = False,
         last_chance: bool = False,
+        held: Collection[int] = (),
     ) -> Applied:
         """
         One transaction: lock, gather, decide, record.
 
         ``in_turn_only`` raises ``_OutOfTurn`` instead of leaving a command; ``last_chance`` (with a ``limit`` of 1)
-        makes a dead letter of a command that fails, in the same transaction, so that it is the very one that failed.
+        makes a dead letter of a command that fails, in the same transaction, so that it is the very one that failed;
+        the commands that are ``held``, and what stands behind them, are left.
         """
-        now = self._now()
         with telemetry.apply_seconds.time(), conn.transaction():
             with conn.pipeline():
                 locks.lock_accounts(conn, batch.keys)
                 waiting, books = books_store.gather(conn, batch.keys, up_to=batch.up_to, limit=MAX_COMMANDS)
-            turn = in_turn(waiting, batch.keys)
+            # Read under the locks, so that decisions on one account are dated in their order.
+            now = self._now()
+            turn = in_turn(waiting, batch.keys, held)
             if in_turn_only and len(turn) < len(waiting):
                 raise _OutOfTurn
             turn = turn[:limit]
             try:
                 with conn.transaction() if last_chance else nullcontext():
                     outcomes = self._decide_and_record(conn, books, turn, now)
+            except BooksError as error:
+                error.positions = [row.position for row in turn]
+                raise
             except Exception as error:
                 if not (last_chance and turn and _blames_a_command(error)):
                     raise
@@ -178,20 +184,29 @@ class Applier:
         return outcome
 
     def _isolate(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
-        """Apply the batch in smaller and smaller parts; a command that fails alone becomes a dead letter."""
+        """
+        Apply the batch in smaller and smaller parts, until the commands that break it are found.
+
+        One that fails alone becomes a dead letter. One whose books contradict themselves is held, with its accounts;
+        the rest is applied, and then ``BooksError`` raised.
+        """
         settled: list[int] = []
         left: Sequence[InLine] = ()
         batch = Batch(keys, max(positions))
         limit, chances = MAX_COMMANDS // 2, _LAST_CHANCES
-        while books_store.look(conn, positions):
+        held: dict[int, BooksError] = {}
+        while books_store.look(conn, set(positions).difference(held)):
+            last_chance = limit == 1 and chances == 1
             try:
-                applied = self._apply_once(conn, positions, batch, limit, last_chance=limit == 1 and chances == 1)
+                applied = self._apply_once(conn, positions, batch, limit, last_chance=last_chance, held=held)
             except Exception as error:
-                if not _blames_a_command(error):
+                if not isinstance(error, BooksError) and not _blames_a_command(error):
                     raise
                 telemetry.isolated.inc()
                 if limit > 1:
                     limit //= 2
+                elif isinstance(error, BooksError) and error.positions:
+                    held[error.positions[0]] = error
                 elif chances > 1:
                     chances -= 1
                 else:
@@ -202,6 +217,8 @@ class Applier:
                 if not applied.settled:
                     break
                 limit, chances = min(2 * limit, MAX_COMMANDS), _LAST_CHANCES
+        if held:
+            raise next(iter(held.values()))
         return Applied(settled, left)
 
     def _system_ids(self, conn: Connection, decided: Decided, now: datetime) -> dict[str, int]:
@@ -251,17 +268,18 @@ def _oldest(found: Mapping[int, frozenset[int]]) -> tuple[list[int], set[int]]:
     return oldest, chosen
 
 
-def in_turn(waiting: Iterable[PendingRow], keys: Collection[int]) -> list[PendingRow]:
+def in_turn(waiting: Iterable[PendingRow], keys: Collection[int], held: Collection[int] = ()) -> list[PendingRow]:
     """
     Those whose turn it is, of the commands in order of position, when the accounts under ``keys`` are locked.
 
-    A command that touches an account that is not locked is left, and so are the later ones of its accounts.
+    A command that touches an account that is not locked, or whose position is ``held``, is left, and so are the later
+    ones of its accounts.
     """
     locked, blocked = set(keys), set[int]()
     turn = []
     for row in waiting:
         touched = row.account_keys()
-        if touched <= locked and touched.isdisjoint(blocked):
+        if touched <= locked and touched.isdisjoint(blocked) and row.position not in held:
             turn.append(row)
         else:
             blocked |= touched

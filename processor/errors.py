@@ -1,5 +1,7 @@
 """The errors that Florin raises on purpose. An error's class says who acts on it."""
 
+from collections.abc import Sequence
+
 
 class ProcessorError(Exception):
     """Base of every error raised on purpose. A refusal is not one: it is an outcome."""
@@ -10,7 +12,13 @@ class TransientError(ProcessorError):
 
 
 class BooksError(ProcessorError):
-    """The books contradict themselves: nothing is recorded, and a person is called."""
+    """
+    The books contradict themselves: nothing is recorded, and a person is called.
+
+    ``positions`` are the commands that could not be recorded, as far as they are known.
+    """
+
+    positions: Sequence[int] = ()
 
 
 class Unavailable(TransientError):  # noqa: N818 - the condition, not the error, is what the caller meets

@@ -75,6 +75,7 @@ UPDATE_ACCOUNTS: Final[LiteralString] = """
     FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[])
         AS changed (id, version_before, version, credits_minor, debits_minor)
     WHERE account.id = changed.id AND account.version = changed.version_before
+    RETURNING account.id
 """
 
 INSERT_OUTCOMES: Final[LiteralString] = """
@@ -237,8 +238,9 @@ def record(
         _insert_transfers(conn, decided.outcomes, ids)
         updated = _update_accounts(conn, books, decided.changed)
         conn.execute(DELETE_PENDING, [[outcome.position for outcome in decided.outcomes]])
-    if updated.rowcount != len(decided.changed):
-        raise BooksError(f"{updated.rowcount} of {len(decided.changed)} accounts are as they were read")
+    kept = {account_id for (account_id,) in updated}
+    if others := [account.name for account in decided.changed if account.id not in kept]:
+        raise BooksError(f"not as they were read under their locks: {', '.join(others)}")
 
 
 def left_in_line(conn: Connection, positions: Collection[int]) -> list[InLine]:

@@ -49,8 +49,8 @@ def test_a_command_goes_through_the_services_as_compose_starts_them(
     assert migrated.wait(60) == 0
 
     with ExitStack() as services:
-        for name in ports:
-            services.enter_context(running(name, image, environment, ports[name]))
+        for name, port in ports.items():
+            services.enter_context(running(name, image, environment, port))
         for name, port in ports.items():
             wait_until_healthy(name, environment, image, port)
         port = ports["api"]
@@ -85,7 +85,7 @@ def running(name: str, image: Path, environment: Mapping[str, str], port: int) -
 
 
 def run(name: str, image: Path, environment: Mapping[str, str], port: int = 0) -> subprocess.Popen[bytes]:
-    """Start the command of a service with the environment that compose gives it. Containers share no ports: these do."""
+    """Start the command of a service with the environment that compose gives it, and a port of its own."""
     wanted = SERVICES[name]["environment"]
     assert set(wanted) <= {*environment, "FLORIN_METRICS_PORT"}
     measured = {"FLORIN_METRICS_PORT": str(port)} if "FLORIN_METRICS_PORT" in wanted else {}
