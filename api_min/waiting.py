@@ -33,11 +33,15 @@ class SettledListener:
         self._pool = pool
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
         self._announced: OrderedDict[int, None] = OrderedDict()
+        self._loop = asyncio.get_running_loop()
+        self._released = False
 
     async def wait(self, position: int, *, seconds: float) -> bool:
         """Return ``True`` as soon as the command at ``position`` has an outcome, ``False`` after ``seconds``."""
         if position in self._announced:
             return True
+        if self._released:
+            return False
         told = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(position, set()).add(told)
         try:
@@ -49,7 +53,15 @@ class SettledListener:
                 others.discard(told)
                 if not others:
                     del self._waiting[position]
-        return True
+        return not self._released
+
+    def release(self) -> None:
+        """Let everybody go, now and from now on: the process ends. May be called from a signal handler."""
+        self._loop.call_soon_threadsafe(self._release)
+
+    def _release(self) -> None:
+        self._released = True
+        self._tell(list(self._waiting))
 
     async def listen(self) -> None:
         """Take announcements until cancelled; while Redis is away, try again each second."""
@@ -78,13 +90,16 @@ class SettledListener:
                         self._settled(await find_settled(conn, asked))
 
     def _settled(self, positions: list[int]) -> None:
+        self._announced |= dict.fromkeys(positions)
+        self._tell(positions)
+        while len(self._announced) > _REMEMBERED:
+            self._announced.popitem(last=False)
+
+    def _tell(self, positions: list[int]) -> None:
         for position in positions:
-            self._announced[position] = None
             for told in self._waiting.get(position, ()):
                 if not told.done():
                     told.set_result(None)
-        while len(self._announced) > _REMEMBERED:
-            self._announced.popitem(last=False)
 
 
 def _positions(data: bytes) -> list[int]:
