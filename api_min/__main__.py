@@ -13,8 +13,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from api_min.app import create_app
+from migrations import latest_version
 from processor import telemetry
-from processor.errors import SettingsError
+from processor.errors import SchemaBehind, SettingsError
 from processor.process import announce_ready, wait_for_postgres
 from processor.settings import settings
 
@@ -54,13 +55,13 @@ def main() -> int:
     try:
         wanted = settings()
         telemetry.set_up_logging(wanted.log_level)
-        wait_for_postgres(wanted.database_url.get_secret_value())
+        wait_for_postgres(wanted.database_url.get_secret_value(), wanted_version=latest_version())
         listening = (
             socket.create_server((arguments.host, arguments.port), backlog=2048)
             if arguments.fd is None
             else socket.socket(fileno=arguments.fd)
         )
-    except (SettingsError, psycopg.OperationalError, OSError) as error:
+    except (SettingsError, SchemaBehind, psycopg.Error, OSError) as error:
         print(f"the API cannot start: {error}", file=sys.stderr)
         return 1
     app = create_app(wanted)

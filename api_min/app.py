@@ -69,10 +69,12 @@ async def _services(settings: Settings, new_id: Callable[[], UUID]) -> AsyncIter
     messenger.start()
     async with (
         pools.async_pool(database_url, application_name="florin api", size=settings.api_connections) as pool,
+        # The intake shares its connections with nobody: questions must not keep receipts waiting.
+        pools.async_pool(database_url, application_name="florin intake", size=2) as intake_pool,
         redis.asyncio.Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=2) as pings,
     ):
         intake = Intake(
-            pool,
+            intake_pool,
             announce=messenger.announce,
             now=clock.now,
             group_size=settings.group_size,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from api_min import bodies, documents, problem
 from api_min.auth import Writer
 from api_min.commands import accepted
-from api_min.headers import read_key
+from api_min.headers import check_key
 from api_min.problem import ProblemError
 from api_min.reading_body import read_all, read_lines
 from api_min.services import Provided, Services
@@ -62,7 +62,7 @@ _EXAMPLE: Final = {
             },
         },
         **problem.documented(
-            "malformed", "unauthenticated", "forbidden", "too_large", "unsupported_media_type", "backlog"
+            "malformed", "unauthenticated", "forbidden", "too_large", "unsupported_media_type", "invalid", "backlog"
         ),
     },
 )
@@ -171,7 +171,7 @@ def _line(value: object, client: Client, services: Services) -> Submission | dic
 
 def _read_key(value: object) -> str:
     try:
-        return read_key(value if isinstance(value, str) else "")
+        return check_key(value if isinstance(value, str) else "")
     except ValueError as error:
         raise ProblemError("malformed", f"idempotency_key: {error}.", [("idempotency_key", str(error))]) from None
 
@@ -190,6 +190,8 @@ def _error(key: str | None, error: ProblemError) -> dict[str, Any]:
 
 
 def _value(line: bytes) -> object:
+    if len(line) > bodies.MAX_COMMAND_BYTES:
+        return ProblemError("too_large", f"A command may have {bodies.MAX_COMMAND_BYTES} bytes.")
     try:
         return bodies.read_json(line)
     except ProblemError as error:

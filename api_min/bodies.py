@@ -25,6 +25,7 @@ MAX_COMMAND_BYTES: Final = 64 * 1024
 
 ACCOUNT_PATTERN: Final = "^[A-Za-z0-9._:-]{1,64}$"
 _METADATA_ENTRIES: Final = 20
+_MAX_FIELDS: Final = 50
 
 
 def _known_currency(code: str) -> str:
@@ -162,6 +163,9 @@ def read_command(value: object) -> CommandBody:
     """The command in a JSON value, or an ``invalid`` problem that names each wrong field."""
     if not isinstance(value, dict):
         raise ProblemError("invalid", "A command is a JSON object.", [("", "give an object")])
+    if len(value) > _MAX_FIELDS:
+        # An error for each of a million fields would take the whole process's time.
+        raise ProblemError("invalid", f"A command has fewer than {_MAX_FIELDS} fields.")
     try:
         return cast(_Body, ADAPTER.validate_python(value)).to_command_body()
     except ValidationError as error:

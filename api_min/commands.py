@@ -79,6 +79,7 @@ async def submit(
     headers = {"Location": documents.status_url(receipt.id)}
     if receipt.replayed:
         headers["Idempotent-Replayed"] = "true"
+    wait_s = min(wait_s, services.settings.max_wait_s)
     if wait_s and (settled := await _outcome(services, receipt, wait_s)):
         return _json(documents.command_document(settled), headers={**headers, "Preference-Applied": f"wait={wait_s}"})
     return _json(documents.receipt_document(receipt), status_code=202, headers=headers)
@@ -138,7 +139,7 @@ def accepted(answer: Answer) -> Receipt:
 async def _outcome(services: Services, receipt: Receipt, wait_s: int) -> reading.CommandRow | None:
     """The settled command, or ``None`` if it is pending still when the client will not wait any longer."""
     if not receipt.replayed or (row := await _settled(services, receipt.position)) is None:
-        await services.listener.wait(receipt.position, seconds=min(wait_s, services.settings.max_wait_s))
+        await services.listener.wait(receipt.position, seconds=wait_s)
         row = await _settled(services, receipt.position)
     return row
 

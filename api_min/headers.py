@@ -13,13 +13,18 @@ _WAIT: Final = re.compile(r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])
 
 def read_key(text: str) -> str:
     """
-    The idempotency key in a header, a query or a line of a batch: bare, or a structured-field string in quotes.
+    The idempotency key in a header or a query: bare, or a structured-field string in quotes.
 
     Raises ``ValueError`` unless it has 1 to 255 printable ASCII characters (draft-ietf-httpapi-idempotency-key-header).
     """
     text = text.strip(" ")
     if len(text) >= 2 and text[0] == text[-1] == '"':
         text = re.sub(r'\\(["\\])', r"\1", text[1:-1])
+    return check_key(text)
+
+
+def check_key(text: str) -> str:
+    """The idempotency key in JSON, where it stands as it is. Raises ``ValueError`` as ``read_key``."""
     if _PRINTABLE.fullmatch(text) is None:
         raise ValueError("an idempotency key has 1 to 255 printable ASCII characters")
     return text

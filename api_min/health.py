@@ -1,7 +1,8 @@
 """Routes for machines that watch: is the process alive, can it work, and what are its figures?"""
 
+import asyncio
 import os
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import psycopg
@@ -17,7 +18,8 @@ from processor.store import schema
 
 router = APIRouter(tags=["health"])
 
-_WANTED_VERSION = latest_version()
+_WANTED_VERSION: Final = latest_version()
+_PATIENCE_S: Final = 3
 
 
 @router.get("/healthz", response_model=dict[str, str])
@@ -51,9 +53,9 @@ async def metrics() -> Response:
 
 async def _postgres(services: Services) -> str:
     try:
-        async with services.pool.connection() as conn:
+        async with asyncio.timeout(_PATIENCE_S), services.pool.connection() as conn:
             version = await schema.schema_version(conn)
-    except (psycopg.Error, PoolTimeout):
+    except (psycopg.Error, PoolTimeout, TimeoutError):
         return "away"
     if version < _WANTED_VERSION:
         return f"schema version {version} is older than {_WANTED_VERSION}: run the migrations"

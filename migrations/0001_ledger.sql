@@ -77,16 +77,17 @@ CREATE TABLE pending (
 );
 CREATE INDEX pending_account_key ON pending (account_key, position);
 
--- The one answer to a command. xid makes the log readable without a gap: see docs/decisions.
+-- The one answer to a command. xid makes the log readable without a gap (see docs/decisions), and ties the transfers to
+-- the transaction of their outcome: nobody may set it.
 CREATE TABLE outcome (
     position bigint PRIMARY KEY REFERENCES command (position),
     status text NOT NULL CONSTRAINT outcome_status_known CHECK (status IN ('applied', 'refused', 'failed')),
     reason text CONSTRAINT outcome_reason_form CHECK (reason ~ '^[a-z_]{1,64}$'),
     decided_at timestamptz NOT NULL,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    CONSTRAINT outcome_reason_unless_applied CHECK ((status = 'applied') = (reason IS NULL))
+    CONSTRAINT outcome_reason_unless_applied CHECK ((status = 'applied') = (reason IS NULL)),
+    CONSTRAINT outcome_log UNIQUE (xid, position)
 );
-CREATE INDEX outcome_log ON outcome (xid, position);
 
 -- What retries could not save, with what a person needs to look at it.
 CREATE TABLE dead_letter (
@@ -95,7 +96,8 @@ CREATE TABLE dead_letter (
     failed_at timestamptz NOT NULL
 );
 
--- A customer account's id is the position of the command that opened it; system accounts count down from -1.
+-- A customer account's id is the position of the command that opened it. A system account's is made of its kind and
+-- currency, so that no worker can take one for another.
 CREATE TABLE account (
     id bigint PRIMARY KEY,
     name text NOT NULL CONSTRAINT account_name_key UNIQUE,
@@ -114,7 +116,16 @@ CREATE TABLE account (
         CONSTRAINT account_overdraft_fee CHECK (overdraft_fee_minor BETWEEN 0 AND 9007199254740991),
     opened_at timestamptz NOT NULL,
     CONSTRAINT account_id_currency UNIQUE (id, currency),
-    CONSTRAINT account_kind_by_sign CHECK ((kind = 'customer') = (id > 0)),
+    CONSTRAINT account_id_by_kind CHECK (
+        CASE
+            WHEN kind = 'customer' THEN id > 0
+            ELSE id = -1
+            - 17576 * array_position(ARRAY['settlement', 'fee_income', 'advances_receivable', 'suspense'], kind)
+            - 676 * (ascii(substr(currency, 1, 1)) - 65)
+            - 26 * (ascii(substr(currency, 2, 1)) - 65)
+            - (ascii(substr(currency, 3, 1)) - 65)
+        END
+    ),
     CONSTRAINT account_name_by_kind CHECK (
         CASE WHEN kind = 'customer' THEN name ~ '^[A-Za-z0-9._:-]{1,64}$' ELSE name = '@' || kind || ':' || currency END
     ),
@@ -124,12 +135,11 @@ CREATE TABLE account (
     CONSTRAINT account_system_total CHECK (kind = 'customer' OR (version = 0 AND credits_minor = 0 AND debits_minor = 0))
 ) WITH (fillfactor = 60);
 CREATE INDEX account_key ON account (key);
-CREATE SEQUENCE system_account_id AS bigint INCREMENT BY -1 MAXVALUE -1 START WITH -1;
 
 -- Both sides of one movement of money, so that an unbalanced entry cannot be written. The version and the balance of
 -- a customer account are those after this transfer; a system account has neither.
 CREATE TABLE transfer (
-    position bigint NOT NULL REFERENCES outcome (position),
+    position bigint NOT NULL,
     leg smallint NOT NULL CONSTRAINT transfer_leg_positive CHECK (leg >= 1),
     kind text NOT NULL CONSTRAINT transfer_kind_known
         CHECK (kind IN ('deposit', 'withdrawal', 'transfer', 'overdraft_fee')),
@@ -141,7 +151,9 @@ CREATE TABLE transfer (
     debit_balance_minor bigint,
     credit_version bigint,
     credit_balance_minor bigint,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (position, leg),
+    CONSTRAINT transfer_of_its_outcome FOREIGN KEY (xid, position) REFERENCES outcome (xid, position),
     CONSTRAINT transfer_two_accounts CHECK (debit_account_id <> credit_account_id),
     CONSTRAINT transfer_debit_customer CHECK (
         (debit_account_id > 0) = (debit_version IS NOT NULL) AND (debit_account_id > 0) = (debit_balance_minor IS NOT NULL)

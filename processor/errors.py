@@ -1,6 +1,6 @@
 """The errors that Florin raises on purpose. An error's class says who acts on it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 
 class ProcessorError(Exception):
@@ -11,14 +11,20 @@ class TransientError(ProcessorError):
     """The same command may succeed later: the worker retries it."""
 
 
+class PermanentError(ProcessorError):
+    """The same command can never succeed: tried alone and more than once, it becomes a dead letter."""
+
+
 class BooksError(ProcessorError):
     """
-    The books contradict themselves: nothing is recorded, and a person is called.
+    The books contradict themselves, or the rules and the schema do: nothing is recorded, and a person is called.
 
-    ``positions`` are the commands that could not be recorded, as far as they are known.
+    ``account_keys`` are those of the accounts whose commands could not be recorded, as far as they are known.
     """
 
-    positions: Sequence[int] = ()
+    def __init__(self, message: str, *, account_keys: Collection[int] = ()) -> None:
+        super().__init__(message)
+        self.account_keys = account_keys
 
 
 class Unavailable(TransientError):  # noqa: N818 - the condition, not the error, is what the caller meets
@@ -31,6 +37,10 @@ class Overloaded(TransientError):  # noqa: N818
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class SchemaBehind(TransientError):  # noqa: N818
+    """The database lacks migrations that this code needs: they may be under way."""
 
 
 class SettingsError(ProcessorError):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 import structlog
@@ -19,6 +19,9 @@ from processor.store import commands, locks
 from processor.submissions import Answer, CommandBody, KeyConflict, Receipt, Submission, Unstorable
 
 log = structlog.get_logger()
+
+_PATIENCE_S: Final = 15
+"""How long a group waits for a Postgres that keeps its connection and says nothing."""
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 FirstRequests = dict[tuple[int, str], tuple[Receipt, CommandBody]]
@@ -83,12 +86,15 @@ class Intake:
 
     async def run(self) -> None:
         """Accept groups until cancelled. A lone submission waits for nobody."""
-        while True:
-            await self._arrived.wait()
-            group = [self._waiting.popleft() for _ in range(min(self._group_size, len(self._waiting)))]
-            if not self._waiting:
-                self._arrived.clear()
-            await self._accept_group(group)
+        try:
+            while True:
+                await self._arrived.wait()
+                group = [self._waiting.popleft() for _ in range(min(self._group_size, len(self._waiting)))]
+                if not self._waiting:
+                    self._arrived.clear()
+                await self._accept_group(group)
+        finally:
+            self._fail(list(self._waiting), Unavailable("This process ends. Send again, with the same key."))
 
     async def watch_backlog(self, every_s: float) -> None:
         """Keep the count of pending commands that ``accept`` checks, until cancelled."""
@@ -97,7 +103,8 @@ class Intake:
                 async with self._pool.connection() as conn:
                     self._backlog = await commands.count_backlog(conn, 2 * self._max_backlog)
                 telemetry.backlog.set(self._backlog)
-            await asyncio.sleep(every_s)
+            # Who was turned away comes back soon: look more often while that is so.
+            await asyncio.sleep(every_s / 10 if self._backlog >= self._max_backlog else every_s)
 
     def _check_backlog(self, arriving: int) -> None:
         if len(self._waiting) + arriving > self._max_waiting or self._backlog >= self._max_backlog:
@@ -116,12 +123,12 @@ class Intake:
         if not group:
             return
         try:
-            answers = await self._answer([each.submission for each in group])
+            async with asyncio.timeout(_PATIENCE_S):
+                answers = await self._answer([each.submission for each in group])
         except asyncio.CancelledError:
-            for each in group:
-                each.answer.cancel()
+            self._fail(group, Unavailable("This process ends. Send again, with the same key."))
             raise
-        except (psycopg.Error, PoolTimeout) as error:
+        except (psycopg.Error, PoolTimeout, TimeoutError) as error:
             log.warning("intake.unavailable", error=str(error), commands=len(group))
             self._fail(group, Unavailable("The database is away. Send again, with the same key."))
         except Exception as error:
@@ -142,25 +149,33 @@ class Intake:
         try:
             async with self._pool.connection() as conn:
                 return await self._accept_all(conn, submissions)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+        except (psycopg.DataError, psycopg.IntegrityError, UnicodeError) as error:
             # Validation let a row through that the schema does not. It must not cost its neighbours their receipts.
             if len(submissions) == 1:
-                log.error("intake.unstorable", error=str(error))
-                return [Unstorable(error.diag.message_primary or "the command cannot be stored")]
+                words = error.diag.message_primary if isinstance(error, psycopg.Error) else "a text is no Unicode"
+                log.error("intake.unstorable", error=words)
+                return [Unstorable(words or "the command cannot be stored")]
             half = len(submissions) // 2
             return await self._answer(submissions[:half]) + await self._answer(submissions[half:])
 
     async def _accept_all(self, conn: AsyncConnection, submissions: list[Submission]) -> list[Answer]:
         now = self._now()
         with telemetry.accept_seconds.time():
-            # One flush carries the whole transaction: a process that stops in between holds no lock.
-            async with conn.pipeline(), conn.transaction():
-                await locks.lock_intake(conn)
-                cursor = await commands.accept(conn, submissions, now=now)
+            try:
+                # One round trip carries the whole transaction, so that the lock is held while Postgres works only.
+                async with conn.pipeline():
+                    await conn.execute("BEGIN")
+                    await locks.lock_intake(conn)
+                    cursor = await commands.accept(conn, submissions, now=now)
+                    await conn.execute("COMMIT")
+            except BaseException:
+                with suppress(psycopg.Error):
+                    await conn.rollback()
+                raise
             positions = dict(await cursor.fetchall())
         telemetry.accepted.inc(len(positions))
         telemetry.group_size.observe(len(submissions))
-        self._announce(
+        self._tell(
             [Accepted(positions[each.id], each.body.account_keys()) for each in submissions if each.id in positions]
         )
         first = await self._first_requests(conn, [each for each in submissions if each.id not in positions])
@@ -170,6 +185,13 @@ class Intake:
             else self._replay(each, *first[each.client_id, each.idempotency_key])
             for each in submissions
         ]
+
+    def _tell(self, accepted: Sequence[Accepted]) -> None:
+        try:
+            self._announce(accepted)
+        except Exception:
+            # They are durable, and the sweeper finds them: an error would tell their clients the opposite.
+            log.exception("intake.unannounced", commands=len(accepted))
 
     async def _first_requests(self, conn: AsyncConnection, repeated: list[Submission]) -> FirstRequests:
         if not repeated:

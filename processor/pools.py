@@ -16,6 +16,12 @@ _WORKER: Final = {
     "lock_timeout": "5s",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "10s",
+    # The other timeouts do not run while a session waits for the rest of a pipeline: a process that is paused there
+    # would hold its locks for as long as it is.
+    "transaction_timeout": "12s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10s",
 }
 
@@ -28,8 +34,8 @@ _SESSION: Final[dict[str, Any]] = {
 }
 
 
-def conninfo(database_url: str, application_name: str) -> str:
-    """The address with what every session of the application has set. Reset of a session brings it back."""
+def conninfo(database_url: str, application_name: str, **settings: str) -> str:
+    """The address with what every session of the application has set, and ``settings`` as well."""
     try:
         conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
@@ -37,7 +43,7 @@ def conninfo(database_url: str, application_name: str) -> str:
         raise SettingsError(
             "the address is none of Postgres: give postgresql://user:password@host:port/database"
         ) from None
-    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _WORKER.items())
+    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in (_WORKER | settings).items())
     return make_conninfo(
         database_url,
         application_name=application_name,
@@ -76,6 +82,6 @@ def async_pool(database_url: str, *, application_name: str, size: int) -> AsyncC
     )
 
 
-def connect(database_url: str, application_name: str) -> Connection:
-    """One connection outside any pool. Raises ``psycopg.OperationalError``."""
-    return psycopg.connect(conninfo(database_url, application_name), autocommit=True)
+def connect(database_url: str, application_name: str, **settings: str) -> Connection:
+    """One connection outside any pool, with session ``settings`` of its own. Raises ``psycopg.OperationalError``."""
+    return psycopg.connect(conninfo(database_url, application_name, **settings), autocommit=True)

@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import start_http_server
 
 from processor import pools
+from processor.errors import SchemaBehind
 from processor.store import schema
 
 log = structlog.get_logger()
@@ -26,19 +27,19 @@ def serve_metrics(port: int | None) -> None:
         start_http_server(port)
 
 
-def wait_for_postgres(database_url: str, *, seconds: float = 30) -> None:
+def wait_for_postgres(database_url: str, *, wanted_version: int, seconds: float = 30) -> None:
     """
-    Return once Postgres answers and the role is the right one.
+    Return once Postgres answers, is migrated, and is what the promises need.
 
-    Raises ``psycopg.OperationalError`` after ``seconds``, and ``SettingsError`` for a login that could change history.
+    Raises ``psycopg.Error`` or ``SchemaBehind`` after ``seconds``, and ``SettingsError`` at once.
     """
     end = time.monotonic() + seconds
     while True:
         try:
             with pools.connect(database_url, "florin start") as conn:
-                schema.check_role(conn)
+                schema.check(conn, wanted_version=wanted_version)
             return
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, psycopg.errors.UndefinedTable, SchemaBehind) as error:
             if time.monotonic() > end:
                 raise
             log.warning("postgres.awaited", error=str(error).splitlines()[0])

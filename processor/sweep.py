@@ -55,11 +55,12 @@ class Sweeper:
         with self._pool.connection() as conn:
             oldest = sweep_store.oldest_pending(conn)
             telemetry.oldest_pending_seconds.set(max(0.0, (now - oldest).total_seconds()) if oldest else 0)
-            if oldest is None or now - oldest < self._stranded_after:
+            if oldest is None:
                 return 0
             queue_is_empty = self._queue.is_empty()
             stranded = sweep_store.find_stranded(
                 conn,
+                now=now,
                 before=now - self._stranded_after,
                 queue_is_empty=queue_is_empty,
                 except_for=self._sent_lately(now, queue_is_empty),

@@ -8,8 +8,9 @@ from datetime import timedelta
 import psycopg
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from migrations import latest_version
 from processor import clock, pools, telemetry
-from processor.errors import SettingsError
+from processor.errors import SchemaBehind, SettingsError
 from processor.process import announce_ready, serve_metrics, wait_for_postgres
 from processor.settings import settings
 from processor.store import system_accounts
@@ -29,7 +30,7 @@ def main() -> int:
         signal.signal(each, lambda *_: stop.set())
     try:
         run(stop)
-    except (SettingsError, psycopg.OperationalError) as error:
+    except (SettingsError, SchemaBehind, psycopg.Error) as error:
         print(f"the scheduler cannot start: {error}", file=sys.stderr)
         return 1
     return 0
@@ -41,13 +42,14 @@ def run(stop: threading.Event) -> None:
     telemetry.set_up_logging(wanted.log_level)
     serve_metrics(wanted.metrics_port)
     database_url = wanted.database_url.get_secret_value()
-    wait_for_postgres(database_url)
+    wait_for_postgres(database_url, wanted_version=latest_version())
     queue = CommandQueue(make_broker(wanted.redis_url.get_secret_value()))
     with pools.sync_pool(database_url, application_name="florin scheduler", size=2) as pool:
 
         def roll_forward() -> None:
             with pool.connection() as conn:
-                system_accounts.roll_forward(conn, now=clock.now())
+                while system_accounts.roll_forward(conn, now=clock.now()):
+                    pass
 
         running: list[BackgroundScheduler] = []
 

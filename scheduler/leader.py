@@ -48,7 +48,8 @@ class Leadership:
         """Whether this process leads now. Every doubt is a no."""
         try:
             if self._conn is None:
-                conn = pools.connect(self._database_url, "florin scheduler lead")
+                # A leader that is paused must not lead: it speaks every second, or Postgres ends its session.
+                conn = pools.connect(self._database_url, "florin scheduler lead", idle_session_timeout="5s")
                 if not locks.try_lead(conn):
                     conn.close()
                     return False

@@ -14,7 +14,7 @@ Command = tuple[str, dict[str, Any]]
 """An idempotency key and a body."""
 
 _RETRY_AFTER_S: Final = 0.05
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 120.0
 _PASSING: Final = (429, 500, 502, 503)
 
 
@@ -178,14 +178,14 @@ def payments(accounts: Sequence[str], count: int, *, seed: int, prefix: str = "p
     """
     Deposits, withdrawals and transfers, the same for the same seed.
 
-    The first account is in half of them: every real bank has such a customer. Many are refused for want of funds.
+    The first account is in a tenth of them: every real bank has such a customer. Many are refused for want of funds.
     """
     rng = random.Random(seed)
     commands = []
     for n in range(count):
         amount = f"{rng.randint(1, 30)}.{rng.randint(0, 99):02}"
         one, two = rng.sample(accounts, 2)
-        if rng.random() < 0.5:
+        if rng.random() < 0.1:
             one, two = (accounts[0], two) if two != accounts[0] else (one, accounts[0])
         kind = rng.choice(("deposit", "withdraw", "transfer", "transfer"))
         body = {"type": kind, "amount": amount, "currency": "USD", "reference": f"{prefix} {n}"}

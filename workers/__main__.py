@@ -7,9 +7,10 @@ import threading
 import psycopg
 from dramatiq import Worker
 
+from migrations import latest_version
 from processor import clock, pools, telemetry
 from processor.apply import Applier
-from processor.errors import SettingsError
+from processor.errors import SchemaBehind, SettingsError
 from processor.process import announce_ready, serve_metrics, wait_for_postgres
 from processor.settings import settings
 from workers import actors
@@ -26,7 +27,7 @@ def main() -> int:
         signal.signal(each, lambda *_: stop.set())
     try:
         run(stop)
-    except (SettingsError, psycopg.OperationalError) as error:
+    except (SettingsError, SchemaBehind, psycopg.Error) as error:
         print(f"the worker cannot start: {error}", file=sys.stderr)
         return 1
     return 0
@@ -38,7 +39,7 @@ def run(stop: threading.Event) -> None:
     telemetry.set_up_logging(wanted.log_level)
     serve_metrics(wanted.metrics_port)
     database_url, redis_url = wanted.database_url.get_secret_value(), wanted.redis_url.get_secret_value()
-    wait_for_postgres(database_url)
+    wait_for_postgres(database_url, wanted_version=latest_version())
     with pools.sync_pool(database_url, application_name="florin worker", size=wanted.worker_threads) as pool:
         broker = make_broker(redis_url)
         actors.declare(broker, Applier(pool, now=clock.now), client(redis_url))

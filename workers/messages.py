@@ -43,6 +43,8 @@ class OrjsonEncoder(dramatiq.Encoder):
     """Dramatiq's JSON, several times as fast. Every process that sends or takes messages must set it."""
 
     def encode(self, data: dict[str, Any]) -> bytes:
+        # Retries would keep the traceback, whose last line may name an account. It is in the log.
+        data["options"].pop("traceback", None)
         return orjson.dumps(data)
 
     def decode(self, data: bytes) -> dict[str, Any]:

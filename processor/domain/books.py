@@ -67,6 +67,17 @@ class Books:
         return cls(MappingProxyType({account.name: account for account in accounts}))
 
 
+def system_account_id(name: str) -> int:
+    """
+    The id of the system account of this name: negative, made of its kind and the letters of its currency.
+
+    The schema's ``account_id_by_kind`` says the same. Raises ``ValueError`` for a name that is not a system account's.
+    """
+    kind, currency = name.removeprefix("@").split(":")
+    first, second, third = (ord(letter) - ord("A") for letter in currency)
+    return -1 - 17576 * (list(SystemKind).index(SystemKind(kind)) + 1) - 676 * first - 26 * second - third
+
+
 def system_account(kind: SystemKind, currency: str) -> str:
     """The name of a system account. No customer's can be the same: '@' is not allowed in theirs."""
     return f"@{kind.value}:{currency}"

@@ -8,10 +8,10 @@ from typing import Any, Final, LiteralString
 from psycopg import Connection, Cursor
 
 from processor.account_keys import account_key
-from processor.domain.books import Account, AccountStatus, Books
+from processor.domain.books import Account, AccountStatus, Books, system_account_id
 from processor.domain.commands import Command, Deposit, MakeTransfer, OpenAccount, Withdraw
 from processor.domain.decide import Decided
-from processor.domain.outcomes import Outcome
+from processor.domain.outcomes import Outcome, Side
 from processor.errors import BooksError
 
 # The oldest pending commands of the locked accounts, as far as the message goes. Whatever is not read is younger than
@@ -42,15 +42,18 @@ GATHER_ACCOUNTS: Final[LiteralString] = """
     FROM account WHERE key = ANY(%b::bigint[]) AND kind = 'customer'
 """
 
-# System accounts are few and never change: a worker keeps the ids of those it has seen committed.
-SELECT_SYSTEM_ACCOUNTS: Final[LiteralString] = "SELECT name, id FROM account WHERE name = ANY(%b::text[])"
-
-# Made when first needed. Two workers may try at once: one waits for the other's commit, and then does nothing.
+# Made when first needed, each with a checkpoint, so that nobody ever looks for its transfers from the beginning. Two
+# workers may try at once: one waits for the other's commit, and then does nothing.
 INSERT_SYSTEM_ACCOUNTS: Final[LiteralString] = """
-    INSERT INTO account (id, name, key, kind, currency, opened_at)
-    SELECT nextval('system_account_id'), name, key, split_part(substr(name, 2), ':', 1), split_part(name, ':', 2), %b
-    FROM unnest(%b::text[], %b::bigint[]) AS wanted (name, key) ORDER BY name
-    ON CONFLICT (name) DO NOTHING
+    WITH made AS (
+        INSERT INTO account (id, name, key, kind, currency, opened_at)
+        SELECT id, name, key, split_part(substr(name, 2), ':', 1), split_part(name, ':', 2), %b
+        FROM unnest(%b::bigint[], %b::text[], %b::bigint[]) AS wanted (id, name, key) ORDER BY name
+        ON CONFLICT (name) DO NOTHING
+        RETURNING id, opened_at
+    )
+    INSERT INTO system_checkpoint (account_id, up_to_xid, credits_minor, debits_minor, made_at)
+    SELECT id, pg_snapshot_xmin(pg_current_snapshot()), 0, 0, opened_at FROM made
 """
 
 INSERT_ACCOUNTS: Final[LiteralString] = """
@@ -211,27 +214,20 @@ def read_lines(conn: Connection, keys: Collection[int], *, up_to: int, limit: in
     return [InLine(position, frozenset(keys)) for position, keys in rows]
 
 
-def find_system_accounts(conn: Connection, names: Collection[str]) -> dict[str, int]:
-    """The ids of those of the named system accounts that exist."""
-    return dict(conn.execute(SELECT_SYSTEM_ACCOUNTS, [list(names)]).fetchall())
-
-
-def make_system_accounts(conn: Connection, names: Collection[str], *, now: datetime) -> dict[str, int]:
-    """The ids of the named system accounts, made if they are missing. Not for keeping: this transaction may fail."""
+def make_system_accounts(conn: Connection, names: Collection[str], *, now: datetime) -> None:
+    """Make those of the named system accounts that do not exist."""
     ordered = sorted(names)
-    conn.execute(INSERT_SYSTEM_ACCOUNTS, [now, ordered, [account_key(name) for name in ordered]])
-    return find_system_accounts(conn, ordered)
+    ids, keys = [system_account_id(name) for name in ordered], [account_key(name) for name in ordered]
+    conn.execute(INSERT_SYSTEM_ACCOUNTS, [now, ids, ordered, keys])
 
 
-def record(
-    conn: Connection, books: Books, decided: Decided, system_accounts: Mapping[str, int], *, now: datetime
-) -> None:
+def record(conn: Connection, books: Books, decided: Decided, *, now: datetime) -> None:
     """
-    Write every answer, and take the commands out of their lines.
+    Write every answer, and take the commands out of their lines. The system accounts exist already.
 
     Raises ``BooksError``, before anything is committed, if an account is not as it was read.
     """
-    ids = {account.name: account.id for account in (*books.accounts.values(), *decided.opened)} | dict(system_accounts)
+    ids = {account.name: account.id for account in (*books.accounts.values(), *decided.opened)}
     with conn.pipeline():
         _insert_accounts(conn, decided.opened, now)
         _insert_outcomes(conn, decided.outcomes, now)
@@ -302,8 +298,8 @@ def _insert_transfers(conn: Connection, outcomes: Sequence[Outcome], ids: Mappin
             [position for position, _, _ in legs],
             [leg for _, leg, _ in legs],
             [transfer.kind.value for _, _, transfer in legs],
-            [ids[transfer.debit.account] for _, _, transfer in legs],
-            [ids[transfer.credit.account] for _, _, transfer in legs],
+            [_account_id(ids, transfer.debit) for _, _, transfer in legs],
+            [_account_id(ids, transfer.credit) for _, _, transfer in legs],
             [transfer.amount_minor for _, _, transfer in legs],
             [transfer.currency for _, _, transfer in legs],
             [transfer.debit.version for _, _, transfer in legs],
@@ -312,6 +308,10 @@ def _insert_transfers(conn: Connection, outcomes: Sequence[Outcome], ids: Mappin
             [transfer.credit.balance_minor for _, _, transfer in legs],
         ],
     )
+
+
+def _account_id(ids: Mapping[str, int], side: Side) -> int:
+    return system_account_id(side.account) if side.version is None else ids[side.account]
 
 
 def _update_accounts(conn: Connection, books: Books, changed: Sequence[Account]) -> Cursor:

@@ -16,7 +16,8 @@ SELECT_STRANDED: Final[LiteralString] = """
     WHERE position IN (
         SELECT pending.position
         FROM pending JOIN command USING (position)
-        WHERE command.accepted_at < %(before)b
+        -- An intake whose clock is ahead dates its commands in the future: those are looked after as well.
+        WHERE (command.accepted_at < %(before)b OR command.accepted_at > %(now)b)
         AND (%(queue_is_empty)b OR pending.position < (SELECT max(position) FROM outcome))
         AND pending.position <> ALL(%(except_for)b::bigint[])
         ORDER BY pending.position LIMIT %(limit)b
@@ -30,12 +31,18 @@ SELECT_OLDEST: Final[LiteralString] = """
 
 
 def find_stranded(
-    conn: Connection, *, before: datetime, queue_is_empty: bool, except_for: Collection[int], limit: int
+    conn: Connection, *, now: datetime, before: datetime, queue_is_empty: bool, except_for: Collection[int], limit: int
 ) -> list[InLine]:
     """Pending commands accepted ``before`` an instant that no message seems to name, the oldest ``limit``, in order."""
     rows = conn.execute(
         SELECT_STRANDED,
-        {"before": before, "queue_is_empty": queue_is_empty, "except_for": list(except_for), "limit": limit},
+        {
+            "now": now,
+            "before": before,
+            "queue_is_empty": queue_is_empty,
+            "except_for": list(except_for),
+            "limit": limit,
+        },
     )
     return [InLine(position, frozenset(keys)) for position, keys in rows]
 

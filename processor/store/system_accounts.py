@@ -5,18 +5,26 @@ from typing import Final, LiteralString
 
 from psycopg import AsyncConnection, Connection
 
+from processor.errors import BooksError
 from processor.store import locks
 
 # The log is read below the watermark: a transaction that is still under way may have drawn a low position, but no
 # transaction below the oldest one under way can add a row any more.
+# A slice of the log at a time: the step has the same size however long nobody made one.
 ROLL_FORWARD: Final[LiteralString] = """
-    WITH watermark AS (
-        SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid
-    ), reached AS (
+    WITH reached AS (
         SELECT account.id, coalesce(checkpoint.up_to_xid, '0'::xid8) AS xid,
             coalesce(checkpoint.credits_minor, 0) AS credits_minor, coalesce(checkpoint.debits_minor, 0) AS debits_minor
         FROM account LEFT JOIN system_checkpoint AS checkpoint ON checkpoint.account_id = account.id
         WHERE account.kind <> 'customer'
+    ), watermark AS (
+        SELECT least(
+            pg_snapshot_xmin(pg_current_snapshot()),
+            (
+                SELECT outcome.xid FROM outcome WHERE outcome.xid > (SELECT min(reached.xid) FROM reached)
+                ORDER BY outcome.xid, outcome.position OFFSET %b LIMIT 1
+            )
+        ) AS xid
     ), tail AS (
         SELECT outcome.xid, transfer.debit_account_id, transfer.credit_account_id, transfer.amount_minor
         FROM outcome JOIN transfer USING (position)
@@ -36,7 +44,19 @@ ROLL_FORWARD: Final[LiteralString] = """
     WHERE reached.xid < watermark.xid
     ON CONFLICT (account_id) DO UPDATE SET up_to_xid = excluded.up_to_xid, credits_minor = excluded.credits_minor,
         debits_minor = excluded.debits_minor, made_at = excluded.made_at
+    RETURNING up_to_xid < pg_snapshot_xmin(pg_current_snapshot())
 """
+
+# Transaction ids belong to a cluster: a dump that is restored in another brings ids that lie in the future there.
+SELECT_FOREIGN: Final[LiteralString] = """
+    SELECT greatest(
+        (SELECT xid FROM outcome ORDER BY xid DESC, position DESC LIMIT 1),
+        (SELECT max(up_to_xid) FROM system_checkpoint)
+    ) > pg_snapshot_xmax(pg_current_snapshot())
+"""
+
+_SLICE: Final = 100_000
+"""Outcomes of one step."""
 
 SELECT_TOTALS: Final[LiteralString] = """
     WITH wanted AS (
@@ -59,13 +79,20 @@ SELECT_TOTALS: Final[LiteralString] = """
 """
 
 
-def roll_forward(conn: Connection, *, now: datetime) -> bool:
-    """Bring every system account's checkpoint up to the watermark. ``False`` if somebody else is at it."""
+def roll_forward(conn: Connection, *, now: datetime, outcomes: int = _SLICE) -> bool | None:
+    """
+    Bring every system account's checkpoint forward by so many ``outcomes`` at most, and say whether there are more.
+
+    ``None`` if somebody else is at it. Raises ``BooksError`` if the log comes from another cluster.
+    """
     with conn.transaction():
         if not locks.try_lock(conn, locks.ROLL_FORWARD):
-            return False
-        conn.execute(ROLL_FORWARD, [now])
-        return True
+            return None
+        foreign = conn.execute(SELECT_FOREIGN).fetchone()
+        if foreign and foreign[0]:
+            raise BooksError("the log has transactions of another cluster: see 'After a restore' in docs/operations.md")
+        moved = conn.execute(ROLL_FORWARD, [outcomes, now]).fetchall()
+    return any(more for (more,) in moved)
 
 
 async def totals(conn: AsyncConnection, name: str) -> tuple[int, int] | None:

@@ -228,7 +228,14 @@ def test_what_the_rules_could_not_foresee_fails_alone(api: Api, stack: Stack) ->
     """A dead letter has a document too, tells the client nothing of our insides, and blocks nobody behind it."""
     name = api.opened()
     with stack.owner() as conn:
-        conn.execute("ALTER TABLE transfer ADD CONSTRAINT unforeseen CHECK (amount_minor <> 666666666666)")
+        conn.execute(
+            """
+            CREATE FUNCTION break_down() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'unforeseen' USING ERRCODE = 'numeric_value_out_of_range'; END $$;
+            CREATE TRIGGER unforeseen BEFORE INSERT ON transfer FOR EACH ROW
+            WHEN (NEW.amount_minor = 666666666666) EXECUTE FUNCTION break_down()
+            """
+        )
     try:
         with held(stack, name):
             bodies = [a_deposit(name, "1.00"), a_deposit(name, "6666666666.66"), a_deposit(name, "2.00")]
@@ -236,7 +243,7 @@ def test_what_the_rules_could_not_foresee_fails_alone(api: Api, stack: Stack) ->
         after = api.settle(a_deposit(name, "4.00"))
     finally:
         with stack.owner() as conn:
-            conn.execute("ALTER TABLE transfer DROP CONSTRAINT unforeseen")
+            conn.execute("DROP TRIGGER unforeseen ON transfer; DROP FUNCTION break_down")
     documents = [api.http.get(url).json() for url in urls]
 
     assert [document["status"] for document in documents] == ["applied", "failed", "applied"]

@@ -1,0 +1,126 @@
+"""Of several schedulers one works, and another takes over when its connection is gone."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from scheduler.leader import Leadership
+from tests.conftest import Database
+from tests.eventually import eventually
+
+
+class Scheduler:
+    """One process of several: notes when it leads and when it rests."""
+
+    def __init__(self, database: Database) -> None:
+        self.leads = False
+        self.history: list[str] = []
+        self.stop = threading.Event()
+        self._leadership = Leadership(database.app_url)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def end(self) -> None:
+        """As with SIGTERM."""
+        self.stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        self._leadership.hold(self.stop, every_s=0.02, lead=self._lead, rest=self._rest)
+
+    def _lead(self) -> None:
+        self.leads = True
+        self.history.append("leads")
+
+    def _rest(self) -> None:
+        self.leads = False
+        self.history.append("rests")
+
+
+@contextmanager
+def schedulers(database: Database, count: int) -> Iterator[list[Scheduler]]:
+    """Several at once. The threads are ended whatever happens."""
+    started = [Scheduler(database) for _ in range(count)]
+    try:
+        yield started
+    finally:
+        for each in started:
+            each.end()
+
+
+def leaders(database: Database) -> list[int]:
+    """The sessions that hold the lock of the leader, as Postgres knows them."""
+    with psycopg.connect(database.owner_url) as conn:
+        held = conn.execute("""
+            SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """).fetchall()
+    return [pid for (pid,) in held]
+
+
+def test_one_of_several_leads(database: Database) -> None:
+    """Two that sweep would do everything twice."""
+    with schedulers(database, 3) as all_three:
+        eventually(lambda: any(each.leads for each in all_three))
+        session = leaders(database)
+        seen = [sum(each.leads for each in all_three) for _ in range(50) if not each_rests(all_three)]
+
+    assert set(seen) == {1}
+    assert len(session) == 1
+    assert sorted(each.history for each in all_three)[0] in ([], ["leads", "rests"])
+
+
+def each_rests(all_of_them: list[Scheduler]) -> bool:
+    """Whether nobody leads."""
+    return not any(each.leads for each in all_of_them)
+
+
+def test_when_the_leaders_connection_is_killed_somebody_leads_again(database: Database) -> None:
+    """The old one notices at its next look and stops its jobs; whoever has the lock goes on with them."""
+    with schedulers(database, 2) as both:
+        first = eventually(lambda: [each for each in both if each.leads])[0]
+        (session,) = leaders(database)
+        with psycopg.connect(database.owner_url, autocommit=True) as conn:
+            conn.execute("SELECT pg_terminate_backend(%s, 5000)", [session])
+        eventually(lambda: "rests" in first.history)
+        eventually(lambda: sum(each.leads for each in both) == 1 and len(leaders(database)) == 1)
+        (new_session,) = leaders(database)
+
+    assert new_session != session
+    assert first.history[:2] == ["leads", "rests"]
+
+
+def test_when_the_leader_ends_another_takes_over(database: Database) -> None:
+    """A deployment ends one process after the other, and nothing is left undone for long."""
+    with schedulers(database, 2) as both:
+        first = eventually(lambda: [each for each in both if each.leads])[0]
+        (other,) = [each for each in both if each is not first]
+        first.end()
+        eventually(lambda: other.leads)
+
+    assert first.history == ["leads", "rests"]
+    assert other.history == ["leads", "rests"]
+    assert leaders(database) == []
+
+
+def test_without_postgres_nobody_leads(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every doubt is a no; the process lives, and leads once it can."""
+    away = threading.Event()
+    away.set()
+    original = psycopg.connect
+
+    def connect(*args: object, **kwargs: object) -> object:
+        if away.is_set():
+            raise psycopg.OperationalError("the server is away")
+        return original(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("processor.pools.psycopg.connect", connect)
+    with schedulers(database, 1) as (only,):
+        rested = not only.leads
+        away.clear()
+        eventually(lambda: only.leads)
+
+    assert rested

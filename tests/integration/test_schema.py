@@ -1,0 +1,515 @@
+"""What Postgres refuses, whoever writes the SQL: rights that the application has not, and rows that no rule allows."""
+
+import secrets
+from collections.abc import Iterator
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import Connection, errors, sql
+
+from cli.servers import LocalServers
+from migrations import latest_version, migrate
+from processor.errors import SettingsError
+from processor.store import schema
+from tests.builders import LARGEST, NOON
+from tests.conftest import Database
+
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def connection(servers: LocalServers) -> Iterator[Connection]:
+    """One database for all tests of this file, with some rows in it, as its owner."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(servers.postgres.url_of("postgres"), autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        migrate(servers.postgres.url_of(name))
+        with psycopg.connect(servers.postgres.url_of(name)) as owner:
+            for table, row in HERE:
+                insert(owner, table, row)
+            owner.commit()
+            yield owner
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def owner(connection: Connection) -> Iterator[Connection]:
+    """A transaction of the owner, who may do all that the schema allows. It is rolled back."""
+    yield connection
+    connection.rollback()
+
+
+@pytest.fixture
+def application(owner: Connection) -> Connection:
+    """A transaction of the application's login."""
+    owner.execute("SET LOCAL SESSION AUTHORIZATION florin_app")
+    return owner
+
+
+# What the application may do.
+
+HISTORY: Final = {
+    "command": "amount_minor",
+    "outcome": "status",
+    "transfer": "amount_minor",
+    "dead_letter": "error",
+    "client": "name",
+}
+"""The tables that only grow, each with a column that one might like to change."""
+
+
+@pytest.mark.parametrize("table", HISTORY)
+@pytest.mark.parametrize("verb", ["UPDATE", "DELETE", "TRUNCATE"])
+def test_the_application_cannot_change_history(application: Connection, table: str, verb: str) -> None:
+    """A bug in it, or whoever got hold of its login, can add a wrong payment but never hide one."""
+    statement = {
+        "UPDATE": "UPDATE {table} SET {column} = {column}",
+        "DELETE": "DELETE FROM {table}",
+        "TRUNCATE": "TRUNCATE {table} CASCADE",
+    }[verb]
+    names = {"table": sql.Identifier(table), "column": sql.Identifier(HISTORY[table])}
+
+    with pytest.raises(errors.InsufficientPrivilege, match=table):
+        application.execute(sql.SQL(statement).format(**names))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE public.mine (n int)",
+        "CREATE SCHEMA mine",
+        "DROP TABLE pending",
+        "ALTER TABLE transfer DROP CONSTRAINT transfer_two_accounts",
+        "DELETE FROM schema_migration",
+    ],
+)
+def test_the_application_cannot_change_the_schema(application: Connection, statement: str) -> None:
+    """The rules hold for it because it cannot take them away."""
+    with pytest.raises(errors.InsufficientPrivilege):
+        application.execute(statement.encode())
+
+
+@pytest.mark.parametrize(
+    ("column", "allowed"),
+    [
+        *((name, True) for name in ("version", "credits_minor", "debits_minor", "held_minor")),
+        *((name, False) for name in ("id", "name", "key", "kind", "currency", "status", "opened_at")),
+        *((name, False) for name in ("overdraft_limit_minor", "overdraft_fee_minor")),
+    ],
+)
+def test_of_an_account_only_the_totals_move(application: Connection, column: str, allowed: bool) -> None:
+    """Nobody is given a higher overdraft, another currency or another name by a slip in a query."""
+    try:
+        application.execute(sql.SQL("UPDATE account SET {column} = {column}").format(column=sql.Identifier(column)))
+        worked = True
+    except errors.InsufficientPrivilege:
+        worked = False
+
+    assert worked is allowed
+
+
+def test_the_application_has_just_these_rights(owner: Connection) -> None:
+    """Whoever grants it one more has to say so here."""
+    tables = owner.execute("""
+        SELECT relname, array_agg(privilege ORDER BY privilege)
+        FROM pg_class CROSS JOIN unnest(
+            ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']
+        ) AS privilege
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
+            AND has_table_privilege('florin_app', pg_class.oid, privilege)
+        GROUP BY relname
+    """).fetchall()
+
+    assert dict(tables) == {
+        **{table: ["SELECT"] for table in ("command", "outcome", "transfer", "client", "api_key", "schema_migration")},
+        **{table: ["INSERT", "SELECT"] for table in ("dead_letter", "account")},
+        "pending": ["DELETE", "INSERT", "SELECT"],
+        "system_checkpoint": ["INSERT", "SELECT", "UPDATE"],
+    }
+    assert columns_of(owner, "UPDATE", allowed=True) == {
+        "account": ["credits_minor", "debits_minor", "held_minor", "version"],
+        "api_key": ["revoked_at"],
+    }
+    assert columns_of(owner, "INSERT", allowed=False) == {
+        "command": ["position"],
+        "outcome": ["xid"],
+        "transfer": ["xid"],
+        "client": ["created_at", "id"],
+        "api_key": ["created_at", "revoked_at"],
+    }
+
+
+def columns_of(owner: Connection, privilege: str, *, allowed: bool) -> dict[str, list[str]]:
+    """Where the application has the right on some columns only: those on which it has it, or those on which not."""
+    found = owner.execute(
+        """
+        SELECT relname, array_agg(attname::text ORDER BY attname)
+        FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+            AND has_any_column_privilege('florin_app', pg_class.oid, %(privilege)s)
+            AND NOT has_table_privilege('florin_app', pg_class.oid, %(privilege)s)
+            AND has_column_privilege('florin_app', pg_class.oid, attnum, %(privilege)s) = %(allowed)s
+        GROUP BY relname
+        """,
+        {"privilege": privilege, "allowed": allowed},
+    )
+    return dict(found.fetchall())
+
+
+def test_who_logs_in_as_the_application_is_nothing_more(database: Database) -> None:
+    """Its rights are the login's own: there is no stronger role behind it to go back to."""
+    with psycopg.connect(database.app_url, autocommit=True) as conn:
+        conn.execute("RESET ROLE")
+        who = conn.execute("""
+            SELECT session_user, current_user, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication,
+                EXISTS (SELECT FROM pg_auth_members WHERE member = pg_roles.oid)
+            FROM pg_roles WHERE rolname = current_user
+        """).fetchone()
+
+        assert who == ("florin_app", "florin_app", *[False] * 6)
+        schema.check(conn, wanted_version=latest_version())
+
+
+@pytest.mark.parametrize("role", ["none", "florin_app"])
+def test_the_owners_login_is_refused(owner: Connection, role: str) -> None:
+    """It has none of the protection above, whatever role it takes on for a while: it is told which login to use."""
+    owner.execute(f"SET LOCAL ROLE {role}".encode())
+
+    with pytest.raises(SettingsError, match=r"may change command, outcome, transfer: give the login of .* florin_app"):
+        schema.check(owner, wanted_version=latest_version())
+
+
+@pytest.mark.parametrize("right", ["UPDATE", "UPDATE ({column})", "DELETE", "TRUNCATE"])
+@pytest.mark.parametrize("table", ["command", "outcome", "transfer"])
+def test_a_single_right_too_many_is_refused(application: Connection, table: str, right: str) -> None:
+    """Somebody granted it to repair something, and forgot."""
+    schema.check(application, wanted_version=latest_version())
+    application.execute("RESET SESSION AUTHORIZATION")
+    application.execute(f"GRANT {right.format(column=HISTORY[table])} ON {table} TO florin_app".encode())
+    application.execute("SET LOCAL SESSION AUTHORIZATION florin_app")
+
+    with pytest.raises(SettingsError, match=f"may change {table}:"):
+        schema.check(application, wanted_version=latest_version())
+
+
+SETTLEMENT: Final = -1 - 17_576 - 676 * 20 - 26 * 18 - 3
+"""The id of the settlement account in USD: the first of the kinds, and three letters counted from A."""
+FEE_INCOME: Final = SETTLEMENT - 17_576
+
+# Rows. Some are there; of each table there is a new one that is as it should be; and each bad row differs from it.
+
+HERE: Final[list[tuple[str, Row]]] = [
+    ("client", {"id": 1, "name": "acme"}),
+    *(
+        (
+            "command",
+            {"position": position, "id": UUID(int=position), "client_id": 1, "idempotency_key": f"k{position}"}
+            | {"type": "deposit", "account": "a", "amount_minor": 100, "currency": "USD", "accepted_at": NOON},
+        )
+        for position in (1, 2, 3, 5, 6)
+    ),
+    *(("outcome", {"position": position, "status": "applied", "decided_at": NOON}) for position in (1, 2, 3)),
+    *(
+        (
+            "account",
+            {"id": number, "name": name, "key": number, "kind": kind, "currency": currency, "opened_at": NOON},
+        )
+        for number, name, kind, currency in (
+            (1, "alice", "customer", "USD"),
+            (2, "bob", "customer", "USD"),
+            (3, "yoko", "customer", "JPY"),
+            (SETTLEMENT, "@settlement:USD", "settlement", "USD"),
+        )
+    ),
+    *(
+        (
+            "transfer",
+            {"position": 1, "leg": leg, "kind": "transfer", "amount_minor": 5, "currency": "USD"}
+            | {"debit_account_id": debit, "debit_version": leg, "debit_balance_minor": 0}
+            | {"credit_account_id": credit, "credit_version": leg, "credit_balance_minor": 0},
+        )
+        for leg, debit, credit in ((1, 1, 2), (2, 2, 1))
+    ),
+    ("api_key", {"prefix": "A" * 8, "client_id": 1, "secret_sha256": bytes(32), "scopes": ["read"]}),
+    ("pending", {"position": 5, "account_key": 7}),
+    ("dead_letter", {"position": 1, "error": "sick", "failed_at": NOON}),
+    ("system_checkpoint", {"account_id": 1, "up_to_xid": "0", "credits_minor": 0, "debits_minor": 0, "made_at": NOON}),
+]
+
+NEW: Final[dict[str, Row]] = {
+    "client": {"id": 9, "name": "globex"},
+    "api_key": {"prefix": "B" * 8, "client_id": 1, "secret_sha256": bytes(32), "scopes": ["read", "commands:write"]},
+    "command": (
+        {"position": 9, "id": UUID(int=9), "client_id": 1, "idempotency_key": "k9", "type": "deposit"}
+        | {"account": "alice", "amount_minor": 1, "currency": "USD", "accepted_at": NOON}
+    ),
+    "pending": {"position": 5, "account_key": 8},
+    "outcome": {"position": 5, "status": "applied", "decided_at": NOON},
+    "dead_letter": {"position": 2, "error": "sick", "failed_at": NOON},
+    "account": (
+        {"id": 9, "name": "carol", "key": 9, "kind": "customer", "currency": "USD", "opened_at": NOON}
+        | {"version": 2, "credits_minor": 100, "debits_minor": 250, "held_minor": 0}
+        | {"overdraft_limit_minor": 100, "overdraft_fee_minor": 50}
+    ),
+    "transfer": (
+        {"position": 6, "leg": 1, "kind": "transfer", "amount_minor": 1, "currency": "USD"}
+        | {"debit_account_id": 1, "debit_version": 9, "debit_balance_minor": 0}
+        | {"credit_account_id": 2, "credit_version": 9, "credit_balance_minor": 0}
+    ),
+    "system_checkpoint": {
+        "account_id": SETTLEMENT,
+        "up_to_xid": "1",
+        "credits_minor": 0,
+        "debits_minor": 2 * LARGEST,
+        "made_at": NOON,
+    },
+}
+
+SYSTEM: Final[Row] = {
+    "id": FEE_INCOME,
+    "name": "@fee_income:USD",
+    "kind": "fee_income",
+    "version": 0,
+    "credits_minor": 0,
+    "debits_minor": 0,
+} | {"overdraft_limit_minor": 0, "overdraft_fee_minor": 0}
+"""What makes an account of the new one that is the bank's own."""
+
+OPENING: Final[Row] = {
+    "type": "open_account",
+    "amount_minor": None,
+    "overdraft_limit_minor": 0,
+    "overdraft_fee_minor": 0,
+}
+TRANSFER: Final[Row] = {"type": "transfer", "account": None, "from_account": "alice", "to_account": "bob"}
+WITHDRAW: Final[Row] = {"type": "withdraw"}
+
+GOOD: Final[list[tuple[str, Row]]] = [
+    *((table, {}) for table in NEW),
+    ("command", OPENING),
+    ("command", TRANSFER),
+    ("command", WITHDRAW),
+    ("command", {"amount_minor": 2**53 - 1, "reference": "r" * 255, "idempotency_key": "k" * 255}),
+    ("outcome", {"status": "refused", "reason": "insufficient_funds"}),
+    ("account", SYSTEM),
+    ("transfer", {"debit_account_id": SETTLEMENT, "debit_version": None, "debit_balance_minor": None}),
+    ("transfer", {"credit_account_id": SETTLEMENT, "credit_version": None, "credit_balance_minor": None}),
+]
+
+BAD: Final[list[tuple[str, str, Row]]] = [
+    # Money moves from one account to another, in one currency, and only as the answer to a command.
+    ("transfer_two_accounts", "transfer", {"credit_account_id": 1}),
+    ("transfer_amount_positive", "transfer", {"amount_minor": 0}),
+    ("transfer_amount_positive", "transfer", {"amount_minor": -1}),
+    ("transfer_debit_account", "transfer", {"debit_account_id": 3}),
+    ("transfer_credit_account", "transfer", {"credit_account_id": 3}),
+    ("transfer_debit_account", "transfer", {"currency": "JPY", "credit_account_id": 3}),
+    ("transfer_credit_account", "transfer", {"currency": "JPY", "debit_account_id": 3}),
+    ("transfer_debit_account", "transfer", {"debit_account_id": 77}),
+    ("transfer_credit_account", "transfer", {"credit_account_id": 77}),
+    ("transfer_of_its_outcome", "transfer", {"position": 5}),
+    ("transfer_of_its_outcome", "transfer", {"position": 77}),
+    ("transfer_of_its_outcome", "transfer", {"position": 3}),
+    ("transfer_kind_known", "transfer", {"kind": "gift"}),
+    ("transfer_leg_positive", "transfer", {"leg": 0}),
+    ("transfer_pkey", "transfer", {"position": 1, "leg": 2}),
+    # An account's version is given once: two workers cannot both have decided on the same balance.
+    ("transfer_debit_version", "transfer", {"debit_version": 1}),
+    ("transfer_credit_version", "transfer", {"credit_version": 1}),
+    # A customer's side says what it led to, and a system account's cannot.
+    ("transfer_debit_customer", "transfer", {"debit_version": None}),
+    ("transfer_debit_customer", "transfer", {"debit_balance_minor": None}),
+    ("transfer_debit_customer", "transfer", {"debit_account_id": SETTLEMENT}),
+    ("transfer_debit_customer", "transfer", {"debit_account_id": SETTLEMENT, "debit_version": None}),
+    ("transfer_credit_customer", "transfer", {"credit_version": None}),
+    ("transfer_credit_customer", "transfer", {"credit_balance_minor": None}),
+    ("transfer_credit_customer", "transfer", {"credit_account_id": SETTLEMENT}),
+    ("transfer_credit_customer", "transfer", {"credit_account_id": SETTLEMENT, "credit_version": None}),
+    # No balance below the floor, no total that shrinks below nothing.
+    ("account_floor", "account", {"debits_minor": 251}),
+    ("account_floor", "account", {"overdraft_fee_minor": 49}),
+    ("account_floor", "account", {"overdraft_limit_minor": 99}),
+    ("account_credits_positive", "account", {"credits_minor": -1, "debits_minor": 0}),
+    ("account_debits_positive", "account", {"debits_minor": -1}),
+    ("account_held_positive", "account", {"held_minor": -1}),
+    ("account_version_positive", "account", {"version": -1}),
+    ("account_overdraft_limit", "account", {"overdraft_limit_minor": -1, "debits_minor": 0}),
+    ("account_overdraft_limit", "account", {"overdraft_limit_minor": 2**53}),
+    ("account_overdraft_fee", "account", {"overdraft_fee_minor": -1, "debits_minor": 0}),
+    ("account_overdraft_fee", "account", {"overdraft_fee_minor": 2**53}),
+    # Nobody keeps totals on the bank's own accounts, and nobody passes for one of them.
+    ("account_system_total", "account", SYSTEM | {"credits_minor": 1}),
+    ("account_system_total", "account", SYSTEM | {"debits_minor": 1, "overdraft_limit_minor": 1}),
+    ("account_system_total", "account", SYSTEM | {"version": 1}),
+    ("account_id_by_kind", "account", {"id": -9}),
+    ("account_id_by_kind", "account", {"id": 0}),
+    ("account_id_by_kind", "account", SYSTEM | {"id": 9}),
+    ("account_id_by_kind", "account", SYSTEM | {"id": FEE_INCOME - 1}),
+    ("account_id_by_kind", "account", SYSTEM | {"id": SETTLEMENT}),
+    ("account_id_by_kind", "account", SYSTEM | {"currency": "USE", "name": "@fee_income:USE"}),
+    ("account_name_by_kind", "account", {"name": "@fee_income:USD"}),
+    ("account_name_by_kind", "account", {"name": "carol smith"}),
+    ("account_name_by_kind", "account", {"name": "carol\n"}),
+    ("account_name_by_kind", "account", {"name": ""}),
+    ("account_name_by_kind", "account", {"name": "c" * 65}),
+    ("account_name_by_kind", "account", SYSTEM | {"name": "@fee_income:JPY"}),
+    ("account_name_by_kind", "account", SYSTEM | {"name": "@suspense:USD"}),
+    ("account_name_key", "account", {"name": "alice"}),
+    ("account_pkey", "account", {"id": 1}),
+    ("account_kind_known", "account", SYSTEM | {"kind": "slush_fund", "name": "@slush_fund:USD"}),
+    ("account_status_known", "account", {"status": "sleeping"}),
+    ("account_currency_form", "account", {"currency": "usd"}),
+    # One answer for each command, with a reason or none.
+    ("outcome_pkey", "outcome", {"position": 1}),
+    ("outcome_pkey", "outcome", {"position": 1, "status": "refused", "reason": "insufficient_funds"}),
+    ("outcome_position_fkey", "outcome", {"position": 77}),
+    ("outcome_reason_unless_applied", "outcome", {"reason": "insufficient_funds"}),
+    ("outcome_reason_unless_applied", "outcome", {"status": "refused"}),
+    ("outcome_reason_unless_applied", "outcome", {"status": "failed"}),
+    ("outcome_reason_form", "outcome", {"status": "refused", "reason": "Not today!"}),
+    ("outcome_reason_form", "outcome", {"status": "refused", "reason": ""}),
+    ("outcome_status_known", "outcome", {"status": "perhaps", "reason": "unsure"}),
+    ("dead_letter_pkey", "dead_letter", {"position": 1}),
+    ("dead_letter_position_fkey", "dead_letter", {"position": 5}),
+    # A key names one command of its client for ever.
+    ("command_client_key", "command", {"idempotency_key": "k1"}),
+    ("command_client_key", "command", {"idempotency_key": "k1", "amount_minor": 2}),
+    ("command_id_key", "command", {"id": UUID(int=1)}),
+    ("command_pkey", "command", {"position": 1}),
+    ("command_client_id_fkey", "command", {"client_id": 77}),
+    ("command_idempotency_key_size", "command", {"idempotency_key": ""}),
+    ("command_idempotency_key_size", "command", {"idempotency_key": "k" * 256}),
+    # Each command says what its type needs, and nothing else.
+    ("command_type_known", "command", {"type": "print_money"}),
+    ("command_amount_positive", "command", {"amount_minor": 0}),
+    ("command_amount_positive", "command", {"amount_minor": -1}),
+    ("command_amount_positive", "command", {"amount_minor": 2**53}),
+    ("command_currency_form", "command", {"currency": "usd"}),
+    ("command_currency_form", "command", {"currency": "USDX"}),
+    ("command_overdraft_limit", "command", OPENING | {"overdraft_limit_minor": -1}),
+    ("command_overdraft_limit", "command", OPENING | {"overdraft_limit_minor": 2**53}),
+    ("command_overdraft_fee", "command", OPENING | {"overdraft_fee_minor": -1}),
+    ("command_overdraft_fee", "command", OPENING | {"overdraft_fee_minor": 2**53}),
+    ("command_reference_size", "command", {"reference": "r" * 256}),
+    *(
+        ("command_shape", "command", kind | wrong)
+        for kind in ({}, WITHDRAW)
+        for wrong in (
+            {"account": None},
+            {"amount_minor": None},
+            {"from_account": "bob"},
+            {"to_account": "bob"},
+            {"overdraft_limit_minor": 0},
+            {"overdraft_fee_minor": 0},
+        )
+    ),
+    *(
+        ("command_shape", "command", OPENING | wrong)
+        for wrong in (
+            {"account": None},
+            {"amount_minor": 1},
+            {"from_account": "bob"},
+            {"to_account": "bob"},
+            {"overdraft_limit_minor": None},
+            {"overdraft_fee_minor": None},
+        )
+    ),
+    *(
+        ("command_shape", "command", TRANSFER | wrong)
+        for wrong in (
+            {"to_account": "alice"},
+            {"from_account": None},
+            {"to_account": None},
+            {"amount_minor": None},
+            {"account": "carol"},
+            {"overdraft_limit_minor": 0},
+            {"overdraft_fee_minor": 0},
+        )
+    ),
+    # The rest: who may come in, and what the books are read by.
+    ("client_name_key", "client", {"name": "acme"}),
+    ("client_name_form", "client", {"name": "a b"}),
+    ("client_pkey", "client", {"id": 1}),
+    ("api_key_pkey", "api_key", {"prefix": "A" * 8}),
+    ("api_key_prefix_form", "api_key", {"prefix": "short"}),
+    ("api_key_client_id_fkey", "api_key", {"client_id": 77}),
+    ("api_key_secret_size", "api_key", {"secret_sha256": b"the secret itself"}),
+    ("api_key_scopes_known", "api_key", {"scopes": ["everything"]}),
+    ("api_key_scopes_known", "api_key", {"scopes": []}),
+    ("pending_pkey", "pending", {"account_key": 7}),
+    ("system_checkpoint_pkey", "system_checkpoint", {"account_id": 1}),
+    ("system_checkpoint_account_id_fkey", "system_checkpoint", {"account_id": 77}),
+]
+
+CANNOT_BE_BROKEN_ALONE: Final = {"account_id_currency", "outcome_log"}
+"""They are there for foreign keys to point at: whoever breaks one breaks the primary key first."""
+
+
+@pytest.fixture
+def books(owner: Connection) -> Connection:
+    """The owner's transaction, in which command 6 has just been decided."""
+    insert(owner, "outcome", {"position": 6, "status": "applied", "decided_at": NOON})
+    return owner
+
+
+def insert(conn: Connection, table: str, row: Row) -> None:
+    """Write the row as it is, numbers that Postgres would give included."""
+    conn.execute(
+        sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
+            sql.Identifier(table),
+            sql.SQL(", ").join(map(sql.Identifier, row)),
+            sql.SQL(", ").join(sql.Placeholder() * len(row)),
+        ),
+        list(row.values()),
+    )
+
+
+def _id(changes: object) -> str | None:
+    if not isinstance(changes, dict):
+        return None
+    return ",".join(f"{name}={value}" for name, value in changes.items())[:60] or "as it is"
+
+
+@pytest.mark.parametrize(("table", "changes"), GOOD, ids=_id)
+def test_postgres_accepts_a_row_that_is_as_it_should_be(books: Connection, table: str, changes: Row) -> None:
+    """Each bad row below differs from one of these, so that it is refused for that and for nothing else."""
+    insert(books, table, {**NEW[table], **changes})
+
+
+@pytest.mark.parametrize(("rule", "table", "changes"), BAD, ids=_id)
+def test_postgres_refuses_a_row_that_no_rule_allows(books: Connection, rule: str, table: str, changes: Row) -> None:
+    """Money rules hold even for SQL that never went through the domain, by whoever owns the database."""
+    with pytest.raises(errors.IntegrityError) as refused:
+        insert(books, table, {**NEW[table], **changes})
+
+    assert refused.value.diag.constraint_name == rule
+
+
+def test_an_account_is_held_to_its_floor_when_it_changes(books: Connection) -> None:
+    """Balances are mostly not inserted but moved."""
+    insert(books, "account", NEW["account"])
+
+    with pytest.raises(errors.CheckViolation, match="account_floor"):
+        books.execute("UPDATE account SET debits_minor = debits_minor + 1 WHERE id = 9")
+
+
+def test_an_account_with_transfers_keeps_its_currency(owner: Connection) -> None:
+    """What was paid in dollars would be yen from one moment to the next."""
+    with pytest.raises(errors.ForeignKeyViolation, match="transfer_debit_account"):
+        owner.execute("UPDATE account SET currency = 'JPY' WHERE id = 1")
+
+
+def test_every_rule_of_the_schema_is_tested_here(owner: Connection) -> None:
+    """A rule without a row that it refuses may be one that refuses nothing."""
+    rules = owner.execute("""
+        SELECT conname FROM pg_constraint
+        WHERE connamespace = 'public'::regnamespace AND contype IN ('c', 'f', 'u', 'p')
+            AND conrelid <> 'schema_migration'::regclass
+        UNION
+        SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE indisunique AND relnamespace = 'public'::regnamespace AND indrelid <> 'schema_migration'::regclass
+    """)
+
+    assert {name for (name,) in rules} == {rule for rule, _, _ in BAD} | CANNOT_BE_BROKEN_ALONE

@@ -1,0 +1,157 @@
+"""The whole engine against a naive bank: whatever clients send and whatever becomes of the messages."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+
+import pytest
+
+from processor import clock
+from processor.store.books import InLine
+from processor.submissions import CommandBody, KeyConflict, Receipt, Submission
+from processor.sweep import Sweeper
+from tests.builders import deposit, opening, submit, transfer, withdraw
+from tests.conftest import Database
+from tests.engine import Engine, counted, running_engine
+from workers.messages import Batch, batches
+
+STEPS = 160
+WORKERS = 3
+
+
+@pytest.fixture
+def engine(database: Database) -> Iterator[Engine]:
+    """A bank on its first day."""
+    with running_engine(database, threads=WORKERS) as engine:
+        yield engine
+
+
+class RandomWalk:
+    """Clients that repeat and contradict themselves, a queue that loses, repeats and reorders: drawn from a seed."""
+
+    def __init__(self, engine: Engine, seed: int) -> None:
+        self.random = Random(seed)
+        self.engine = engine
+        self.names = [f"customer.{number}" for number in range(self.random.randint(3, 9))]
+        self.sent: list[tuple[Submission, Receipt]] = []
+
+    def run(self) -> None:
+        """Some hundred steps, and then everything that is still to be done."""
+        with ThreadPoolExecutor(WORKERS) as self.threads:
+            steps: list[Callable[[], None]] = [
+                *[self.ask] * 5,
+                *[self.deliver] * 5,
+                *[self.repeat, self.contradict, self.deliver_twice, self.deliver_a_mixture, self.lose],
+            ]
+            for step in range(STEPS):
+                self.random.choice(steps)()
+                if step % 10 == 0:
+                    self.notice()
+        self.engine.drain(workers=WORKERS, order=self.random)
+        assert self.sweep() == len(self.engine.pending())
+        self.engine.drain(workers=WORKERS)
+
+    def any_body(self) -> CommandBody:
+        """Mostly sensible: of customers that exist or will, in a currency that is mostly theirs."""
+        one, other = self.random.sample([*self.names, "nobody"], 2)
+        currency = self.random.choice(("USD",) * 9 + ("JPY",))
+        amount_minor = self.random.choice((1, 50, 500, 1_000, 2_000, 10_000))
+        overdraft = self.random.choice(((0, 0), (10_000, 1_500), (1_000, 0)))
+        kinds: list[Callable[[], CommandBody]] = [
+            lambda: opening(one, currency, overdraft_limit_minor=overdraft[0], overdraft_fee_minor=overdraft[1]),
+            *[lambda: deposit(one, amount_minor, currency)] * 2,
+            *[lambda: withdraw(one, amount_minor, currency)] * 3,
+            *[lambda: transfer(one, other, amount_minor, currency)] * 3,
+        ]
+        return self.random.choice(kinds)()
+
+    def ask(self) -> None:
+        """One request, or several in one."""
+        sent = [submit(self.any_body()) for _ in range(self.random.choice((1, 1, 2, 12)))]
+        for submission, answer in zip(sent, self.engine.answers(sent), strict=True):
+            assert isinstance(answer, Receipt)
+            assert not answer.replayed
+            self.sent.append((submission, answer))
+
+    def repeat(self) -> None:
+        """The same request under the same key: the same receipt, and no second command."""
+        if self.sent:
+            submission, receipt = self.random.choice(self.sent)
+            again = submit(submission.body, key=submission.idempotency_key)
+
+            assert self.engine.answers([again, again]) == [replace(receipt, replayed=True)] * 2
+
+    def contradict(self) -> None:
+        """Another request under a used key: turned away, whatever became of the first."""
+        if self.sent:
+            submission, _ = self.random.choice(self.sent)
+            other = self.any_body()
+            (answer,) = self.engine.answers([submit(other, key=submission.idempotency_key)])
+
+            assert isinstance(answer, Receipt) is (other == submission.body)
+            assert isinstance(answer, KeyConflict) is (other != submission.body)
+
+    def deliver(self) -> None:
+        """Some messages at once, in any order."""
+        self.random.shuffle(self.engine.queue)
+        some, self.engine.queue = self.engine.queue[:WORKERS], self.engine.queue[WORKERS:]
+        list(self.threads.map(self.engine.handle, some))
+
+    def deliver_twice(self) -> None:
+        """Two workers get the same message in the same moment, and a third keeps it for later."""
+        if self.engine.queue:
+            message = self.random.choice(self.engine.queue)
+            list(self.threads.map(self.engine.handle, [message] * 2))
+
+    def deliver_a_mixture(self) -> None:
+        """A message that names commands of several others, old and new ones, and not all of their accounts."""
+        if self.sent:
+            some = self.random.sample(self.sent, min(len(self.sent), 8))
+            keys = {key for submission, _ in some for key in submission.body.account_keys()}
+            kept = self.random.sample(sorted(keys), self.random.randint(1, len(keys)))
+            self.engine.handle(Batch([receipt.position for _, receipt in some], kept))
+
+    def lose(self) -> None:
+        """Redis forgets a message."""
+        if self.engine.queue:
+            self.engine.queue.pop(self.random.randrange(len(self.engine.queue)))
+
+    def sweep(self) -> int:
+        """The sweeper of a minute later."""
+        return Sweeper(
+            self.engine.pool,
+            self,
+            now=lambda: clock.now() + timedelta(minutes=1),
+            stranded_after=timedelta(seconds=3),
+        ).sweep()
+
+    def is_empty(self) -> bool:
+        """The queue, as the sweeper sees it."""
+        return not self.engine.queue
+
+    def send(self, waiting: Sequence[InLine]) -> None:
+        """The same."""
+        self.engine.queue += batches(waiting)
+
+    def notice(self) -> None:
+        """What must hold at every instant, whatever is still to be done."""
+        assert not self.engine.rows("""
+            SELECT name FROM account WHERE credits_minor - debits_minor < -(overdraft_limit_minor + overdraft_fee_minor)
+        """)
+        assert not self.engine.rows("""
+            SELECT position FROM command LEFT JOIN outcome USING (position)
+            WHERE (outcome.position IS NULL) <> (position IN (SELECT position FROM pending))
+        """)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_books_are_those_of_a_naive_bank_that_took_one_receipt_after_the_other(engine: Engine, seed: int) -> None:
+    """The promises together: nothing accepted is lost, nothing is done twice, and every account is served in order."""
+    walk = RandomWalk(engine, seed)
+    walk.run()
+
+    assert len(engine.outcomes()) == len(walk.sent) > 80
+    assert set(counted(engine.outcomes())) == {"applied", "refused"}
+    engine.assert_as_one_by_one()
