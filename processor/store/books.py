@@ -49,7 +49,7 @@ INSERT_SYSTEM_ACCOUNTS: Final[LiteralString] = """
         INSERT INTO account (id, name, key, kind, currency, opened_at)
         SELECT id, name, key, split_part(substr(name, 2), ':', 1), split_part(name, ':', 2), %b
         FROM unnest(%b::bigint[], %b::text[], %b::bigint[]) AS wanted (id, name, key) ORDER BY name
-        ON CONFLICT (name) DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING id, opened_at
     )
     INSERT INTO system_checkpoint (account_id, up_to_xid, credits_minor, debits_minor, made_at)
