@@ -43,7 +43,7 @@ class Settings(BaseSettings):
 
     # The workers.
     worker_threads: Positive = 1
-    queue_prefetch: Positive = 2
+    queue_prefetch: Positive = 1
     """Messages that a worker process has in hand. More would be taken out of turn, before those of other processes."""
     poll_ms: Positive = 20
     """The longest nap of a worker that found the queue empty."""
