@@ -120,3 +120,17 @@ def test_a_currency_without_decimals_of_its_own_is_unknown() -> None:
     """Gold and the 'no currency' code have no minor unit to count in."""
     assert [exponent(each) for each in ("JPY", "USD", "KWD", "CLF")] == [0, 2, 3, 4]
     assert not EXPONENTS.keys() & {"XAU", "XXX", "XTS"}
+
+
+def test_no_currency_changes_its_decimals_unnoticed() -> None:
+    """
+    Stored amounts are whole minor units: another exponent in a newer list would make each of them another sum of money.
+
+    When the library's list changes, look at what changed, and migrate the amounts of that currency first.
+    """
+    decimals = {count: sorted(code for code, decimals in EXPONENTS.items() if decimals == count) for count in (0, 3, 4)}
+
+    assert " ".join(decimals[0]) == "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+    assert " ".join(decimals[3]) == "BHD IQD JOD KWD LYD OMR TND"
+    assert " ".join(decimals[4]) == "CLF UYW"
+    assert len(EXPONENTS) >= 165
