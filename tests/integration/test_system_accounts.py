@@ -215,21 +215,24 @@ def test_workers_that_need_an_account_at_the_same_moment_share_it(engine: Engine
 
 
 def test_workers_that_make_an_account_in_the_same_instant_do_not_collide(engine: Engine) -> None:
-    """Neither has seen the other's row when it writes its own: one of them does nothing, and meets no error."""
-    letters = product("BCDFGHJ", repeat=3)
-    names = [f"@settlement:{''.join(currency)}" for currency in letters]
-    together = Barrier(4)
+    """Neither has seen the other's row when it writes its own: one of them does nothing, and none has an error."""
+    names = [f"@settlement:{''.join(letters)}" for letters in product("BCDFGHJ", repeat=3)]
+    together, collisions = Barrier(4), list[str]()
 
     def make(_: int) -> None:
         with pools.connect(engine.database.app_url, "test") as conn:
             for name in names:
-                together.wait()
-                with conn.transaction():
-                    books_store.make_system_accounts(conn, [name], now=clock.now())
+                together.wait(30)
+                try:
+                    with conn.transaction():
+                        books_store.make_system_accounts(conn, [name], now=clock.now())
+                except psycopg.Error as error:
+                    collisions.append(f"{name}: {error}")
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(make, range(4)))
 
+    assert collisions == []
     assert engine.rows("SELECT count(*) FROM account") == [(len(names),)]
 
 

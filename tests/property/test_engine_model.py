@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from processor import clock
+from processor.store import locks
 from processor.store.books import InLine
 from processor.submissions import CommandBody, KeyConflict, Receipt, Submission
 from processor.sweep import Sweeper
@@ -17,7 +18,7 @@ from tests.conftest import Database
 from tests.engine import Engine, counted, running_engine
 from workers.messages import Batch, batches
 
-STEPS = 160
+STEPS = 300
 WORKERS = 3
 
 
@@ -110,7 +111,7 @@ class RandomWalk:
         if self.sent:
             some = self.random.sample(self.sent, min(len(self.sent), 8))
             keys = {key for submission, _ in some for key in submission.body.account_keys()}
-            kept = self.random.sample(sorted(keys), self.random.randint(1, len(keys)))
+            kept = self.random.sample(sorted(keys), self.random.randint(1, min(len(keys), locks.MAX_KEYS)))
             self.engine.handle(Batch([receipt.position for _, receipt in some], kept))
 
     def lose(self) -> None:
@@ -146,8 +147,20 @@ class RandomWalk:
         """)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_books_are_those_of_a_naive_bank_that_took_one_receipt_after_the_other(engine: Engine, seed: int) -> None:
+@pytest.fixture(params=["bounds of a bank", "bounds of a village"])
+def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages and transactions as large as they are, or so small that every batch is divided, widened and sent on."""
+    if request.param == "bounds of a village":
+        for module in ("processor.apply", "processor.lines", "workers.messages"):
+            monkeypatch.setattr(f"{module}.MAX_COMMANDS", 5)
+        for module in ("processor.store.locks", "workers.messages"):
+            monkeypatch.setattr(f"{module}.MAX_KEYS", 6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_books_are_those_of_a_naive_bank_that_took_one_receipt_after_the_other(
+    engine: Engine, bounds: None, seed: int
+) -> None:
     """The promises together: nothing accepted is lost, nothing is done twice, and every account is served in order."""
     walk = RandomWalk(engine, seed)
     walk.run()
