@@ -13,6 +13,7 @@ from processor.domain.commands import Command, Deposit, MakeTransfer, OpenAccoun
 from processor.domain.decide import Decided
 from processor.domain.outcomes import Outcome, Side
 from processor.errors import BooksError
+from processor.store.arrays import bigints
 
 # The oldest pending commands of the locked accounts, as far as the message goes. Whatever is not read is younger than
 # all that is, so no command overtakes another of its account. One short look at the head of each line: what a line
@@ -188,7 +189,7 @@ class InLine:
 
 def look(conn: Connection, positions: Collection[int]) -> bool:
     """Whether any of the commands is still pending. Takes no lock."""
-    row = conn.execute(LOOK, [list(positions)]).fetchone()
+    row = conn.execute(LOOK, [bigints(positions)]).fetchone()
     return bool(row and row[0])
 
 
@@ -198,7 +199,7 @@ def gather(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -
 
     Commands above the position ``up_to`` are left for the messages that name them.
     """
-    wanted = list(keys)
+    wanted = bigints(keys)
     rows = conn.execute(GATHER_COMMANDS, {"keys": wanted, "up_to": up_to, "limit": limit})
     accounts = conn.execute(GATHER_ACCOUNTS, [wanted])
     pending = [PendingRow(*row) for row in rows]
@@ -210,14 +211,14 @@ def gather(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -
 
 def read_lines(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -> list[InLine]:
     """The first ``limit`` pending commands of each account's line, not above ``up_to``. Takes no lock."""
-    rows = conn.execute(SELECT_LINES, {"keys": list(keys), "up_to": up_to, "limit": limit})
+    rows = conn.execute(SELECT_LINES, {"keys": bigints(keys), "up_to": up_to, "limit": limit})
     return [InLine(position, frozenset(keys)) for position, keys in rows]
 
 
 def make_system_accounts(conn: Connection, names: Collection[str], *, now: datetime) -> None:
     """Make those of the named system accounts that do not exist."""
     ordered = sorted(names)
-    ids, keys = [system_account_id(name) for name in ordered], [account_key(name) for name in ordered]
+    ids, keys = bigints(map(system_account_id, ordered)), bigints(map(account_key, ordered))
     conn.execute(INSERT_SYSTEM_ACCOUNTS, [now, ids, ordered, keys])
 
 
@@ -233,7 +234,7 @@ def record(conn: Connection, books: Books, decided: Decided, *, now: datetime) -
         _insert_outcomes(conn, decided.outcomes, now)
         _insert_transfers(conn, decided.outcomes, ids)
         updated = _update_accounts(conn, books, decided.changed)
-        conn.execute(DELETE_PENDING, [[outcome.position for outcome in decided.outcomes]])
+        conn.execute(DELETE_PENDING, [bigints(outcome.position for outcome in decided.outcomes)])
     kept = {account_id for (account_id,) in updated}
     if others := [account.name for account in decided.changed if account.id not in kept]:
         raise BooksError(f"not as they were read under their locks: {', '.join(others)}")
@@ -241,7 +242,7 @@ def record(conn: Connection, books: Books, decided: Decided, *, now: datetime) -
 
 def left_in_line(conn: Connection, positions: Collection[int]) -> list[InLine]:
     """Those of the commands that are still pending, and the first in each of their lines, in order of position."""
-    return [InLine(position, frozenset(keys)) for position, keys in conn.execute(SELECT_LEFT, [list(positions)])]
+    return [InLine(position, frozenset(keys)) for position, keys in conn.execute(SELECT_LEFT, [bigints(positions)])]
 
 
 def record_dead_letter(conn: Connection, outcome: Outcome, error: str, *, now: datetime) -> None:
@@ -249,7 +250,7 @@ def record_dead_letter(conn: Connection, outcome: Outcome, error: str, *, now: d
     with conn.pipeline():
         _insert_outcomes(conn, [outcome], now)
         conn.execute(INSERT_DEAD_LETTER, [outcome.position, error, now])
-        conn.execute(DELETE_PENDING, [[outcome.position]])
+        conn.execute(DELETE_PENDING, [bigints([outcome.position])])
 
 
 def _insert_accounts(conn: Connection, opened: Sequence[Account], now: datetime) -> None:
@@ -259,15 +260,15 @@ def _insert_accounts(conn: Connection, opened: Sequence[Account], now: datetime)
         INSERT_ACCOUNTS,
         [
             now,
-            [account.id for account in opened],
+            bigints(account.id for account in opened),
             [account.name for account in opened],
-            [account_key(account.name) for account in opened],
+            bigints(account_key(account.name) for account in opened),
             [account.currency for account in opened],
-            [account.version for account in opened],
-            [account.credits_minor for account in opened],
-            [account.debits_minor for account in opened],
-            [account.overdraft_limit_minor for account in opened],
-            [account.overdraft_fee_minor for account in opened],
+            bigints(account.version for account in opened),
+            bigints(account.credits_minor for account in opened),
+            bigints(account.debits_minor for account in opened),
+            bigints(account.overdraft_limit_minor for account in opened),
+            bigints(account.overdraft_fee_minor for account in opened),
         ],
     )
 
@@ -277,7 +278,7 @@ def _insert_outcomes(conn: Connection, outcomes: Sequence[Outcome], now: datetim
         INSERT_OUTCOMES,
         [
             now,
-            [outcome.position for outcome in outcomes],
+            bigints(outcome.position for outcome in outcomes),
             [outcome.status.value for outcome in outcomes],
             [outcome.reason.value if outcome.reason else None for outcome in outcomes],
         ],
@@ -295,17 +296,17 @@ def _insert_transfers(conn: Connection, outcomes: Sequence[Outcome], ids: Mappin
     conn.execute(
         INSERT_TRANSFERS,
         [
-            [position for position, _, _ in legs],
+            bigints(position for position, _, _ in legs),
             [leg for _, leg, _ in legs],
             [transfer.kind.value for _, _, transfer in legs],
-            [_account_id(ids, transfer.debit) for _, _, transfer in legs],
-            [_account_id(ids, transfer.credit) for _, _, transfer in legs],
-            [transfer.amount_minor for _, _, transfer in legs],
+            bigints(_account_id(ids, transfer.debit) for _, _, transfer in legs),
+            bigints(_account_id(ids, transfer.credit) for _, _, transfer in legs),
+            bigints(transfer.amount_minor for _, _, transfer in legs),
             [transfer.currency for _, _, transfer in legs],
-            [transfer.debit.version for _, _, transfer in legs],
-            [transfer.debit.balance_minor for _, _, transfer in legs],
-            [transfer.credit.version for _, _, transfer in legs],
-            [transfer.credit.balance_minor for _, _, transfer in legs],
+            bigints(transfer.debit.version for _, _, transfer in legs),
+            bigints(transfer.debit.balance_minor for _, _, transfer in legs),
+            bigints(transfer.credit.version for _, _, transfer in legs),
+            bigints(transfer.credit.balance_minor for _, _, transfer in legs),
         ],
     )
 
@@ -318,10 +319,10 @@ def _update_accounts(conn: Connection, books: Books, changed: Sequence[Account])
     return conn.execute(
         UPDATE_ACCOUNTS,
         [
-            [account.id for account in changed],
-            [books.accounts[account.name].version for account in changed],
-            [account.version for account in changed],
-            [account.credits_minor for account in changed],
-            [account.debits_minor for account in changed],
+            bigints(account.id for account in changed),
+            bigints(books.accounts[account.name].version for account in changed),
+            bigints(account.version for account in changed),
+            bigints(account.credits_minor for account in changed),
+            bigints(account.debits_minor for account in changed),
         ],
     )

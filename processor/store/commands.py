@@ -7,6 +7,7 @@ from typing import Any, Final, LiteralString
 
 from psycopg import AsyncConnection, AsyncCursor
 
+from processor.store.arrays import bigints
 from processor.submissions import FIELDS, CommandBody, Receipt, Submission
 
 # One statement accepts the group: rows of commands that are new, and their places in line. A key that exists is left
@@ -65,21 +66,21 @@ async def accept(
         ACCEPT,
         [
             [each.id for each in submissions],
-            [each.client_id for each in submissions],
+            bigints(each.client_id for each in submissions),
             [each.idempotency_key for each in submissions],
             [each.body.type for each in submissions],
             [each.body.currency for each in submissions],
             [each.body.account for each in submissions],
             [each.body.from_account for each in submissions],
             [each.body.to_account for each in submissions],
-            [each.body.amount_minor for each in submissions],
-            [each.body.overdraft_limit_minor for each in submissions],
-            [each.body.overdraft_fee_minor for each in submissions],
+            bigints(each.body.amount_minor for each in submissions),
+            bigints(each.body.overdraft_limit_minor for each in submissions),
+            bigints(each.body.overdraft_fee_minor for each in submissions),
             [each.body.reference for each in submissions],
             [None if each.body.metadata is None else json.dumps(dict(each.body.metadata)) for each in submissions],
             now,
             [id_ for id_, _ in lines],
-            [key for _, key in lines],
+            bigints(key for _, key in lines),
         ],
     )
 

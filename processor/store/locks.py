@@ -5,6 +5,8 @@ from typing import Final, LiteralString
 
 from psycopg import AsyncConnection, Connection
 
+from processor.store.arrays import bigints
+
 MAX_KEYS: Final = 400
 """Locks of one transaction at most. Postgres's lock table is shared by all sessions, and fills for all at once."""
 
@@ -33,7 +35,7 @@ def lock_accounts(conn: Connection, keys: Collection[int]) -> None:
     ordered = sorted(set(keys))
     if len(ordered) > MAX_KEYS:
         raise ValueError(f"at most {MAX_KEYS} accounts are locked at once, not {len(ordered)}")
-    conn.execute(LOCK_ACCOUNTS, [ordered])
+    conn.execute(LOCK_ACCOUNTS, [bigints(ordered)])
 
 
 async def lock_intake(conn: AsyncConnection) -> None:
