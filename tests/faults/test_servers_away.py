@@ -67,7 +67,10 @@ def test_a_killed_postgres_loses_no_receipt(new_stack: NewStack, servers: LocalS
     with Load(stack.port, key, payments(NAMES, 4_000, seed=12)) as load:
         for receipts in (1_000, 2_500):
             load.wait_for(receipts)
+            turned_away = load.troubles["503"]
             servers.postgres.kill()
+            # It stays away until a client has met that: a start that is quick enough would be seen by nobody.
+            assert wait_until(lambda: load.troubles["503"] > turned_away, timeout_s=20)  # noqa: B023
             servers.postgres.start()
     assert_the_books_are_right(stack, before.receipts, load.receipts)
 
