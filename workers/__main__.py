@@ -48,7 +48,9 @@ def run(stop: threading.Event) -> None:
         worker.queue_prefetch = wanted.queue_prefetch
         worker.start()
         announce_ready(wanted.ready_fd)
-        stop.wait()
+        # Woken now and then: a signal that came while the process was paused is handled only when Python runs again.
+        while not stop.wait(1.0):
+            pass
         worker.stop(timeout=_SHUTDOWN_MS)
         broker.close()
 
