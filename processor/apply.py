@@ -80,7 +80,7 @@ class Applier:
         books contradict themselves: then the commands concerned stay pending.
         """
         try:
-            for attempt in stamina.retry_context(on=_TRANSIENT, attempts=_ATTEMPTS, timeout=15, wait_initial=0.05):
+            for attempt in stamina.retry_context(on=_TRANSIENT, attempts=_ATTEMPTS, timeout=15, wait_jitter=0.05):
                 with attempt, self._pool.connection() as conn:
                     if attempt.num > 1:
                         telemetry.retries.inc()
