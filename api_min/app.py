@@ -16,16 +16,16 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from api_min import accounts, batch, bodies, commands, documents, health, problem
+from api_min import accounts, advances, batch, bodies, commands, documents, health, problem
 from api_min.auth import KeyRing
 from api_min.measured import Measured
-from api_min.messenger import Messenger
 from api_min.services import Services
 from api_min.waiting import SettledListener
 from processor import clock, pools
 from processor.intake import Intake
 from processor.settings import Settings
 from workers.broker import make_broker
+from workers.messenger import Messenger
 from workers.queue import CommandQueue
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ def create_app(settings: Settings, *, new_id: Callable[[], UUID] = uuid_utils.co
         redoc_url=None,
     )
     # batch before commands: its path would be taken for a command's id.
-    routers = (batch.router, commands.router, accounts.router, health.router)
+    routers = (batch.router, commands.router, accounts.router, advances.router, health.router)
     for router in routers:
         app.include_router(router)
     app.state.api_routes = [route for router in routers for route in router.routes]

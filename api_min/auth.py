@@ -76,11 +76,16 @@ def scoped(scope: str) -> Callable[[Client], Awaitable[Client]]:
     """A dependency that lets only clients with ``scope`` pass."""
 
     async def check(client: Annotated[Client, Depends(authenticated)]) -> Client:
-        if not client.may(scope):
-            raise ProblemError("forbidden", f"This needs a key with the scope {scope}.")
+        require(client, scope)
         return client
 
     return check
+
+
+def require(client: Client, scope: str) -> None:
+    """Raise a ``forbidden`` problem unless the client's key has the scope."""
+    if not client.may(scope):
+        raise ProblemError("forbidden", f"This needs a key with the scope {scope}.")
 
 
 Writer = Annotated[Client, Depends(scoped(keys.WRITE))]

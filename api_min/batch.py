@@ -161,7 +161,7 @@ def _line(value: object, client: Client, services: Services) -> Submission | dic
             raise ProblemError("invalid", "A command is a JSON object.")
         key, body = (
             _read_key(value.get("idempotency_key")),
-            bodies.read_command({name: each for name, each in value.items() if name != "idempotency_key"}),
+            bodies.read_command({name: each for name, each in value.items() if name != "idempotency_key"}, client),
         )
     except ProblemError as error:
         given = value.get("idempotency_key") if isinstance(value, dict) else None

@@ -1,7 +1,10 @@
 """What a client sends, checked field by field, and turned into whole minor units."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, cast
+from datetime import date
+from typing import Annotated, Any, ClassVar, Final, Literal, cast, get_args
+from uuid import UUID
 
 import orjson
 from pydantic import (
@@ -17,8 +20,11 @@ from pydantic import (
     field_validator,
 )
 
+from api_min.auth import require
 from api_min.problem import ProblemError
-from processor import money
+from processor import keys, money
+from processor.domain.commands import MAX_INSTALMENTS
+from processor.keys import Client
 from processor.submissions import CommandBody
 
 MAX_COMMAND_BYTES: Final = 64 * 1024
@@ -26,6 +32,10 @@ MAX_COMMAND_BYTES: Final = 64 * 1024
 ACCOUNT_PATTERN: Final = "^[A-Za-z0-9._:-]{1,64}$"
 _METADATA_ENTRIES: Final = 20
 _MAX_FIELDS: Final = 50
+_DEFAULT_INSTALMENTS: Final = 12
+
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def _known_currency(code: str) -> str:
@@ -37,6 +47,27 @@ def _no_number(amount: object) -> object:
     if not isinstance(amount, str):
         raise ValueError('amounts are decimal strings such as "10.50", never JSON numbers')
     return amount
+
+
+def _above_zero(amount: str, info: ValidationInfo) -> str:
+    if "currency" in info.data:
+        money.parse_amount(amount, info.data["currency"])
+    return amount
+
+
+def _day(text: object) -> date:
+    if not isinstance(text, str) or _DAY.fullmatch(text) is None:
+        raise ValueError('not a day: give a string such as "2026-11-27"')
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"the calendar has no day {text}") from None
+
+
+def _uuid(text: object) -> UUID:
+    if not isinstance(text, str) or _UUID.fullmatch(text) is None:
+        raise ValueError('not an id: give the "id" of the receipt, such as "0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f"')
+    return UUID(text)
 
 
 def _storable(text: str) -> str:
@@ -65,6 +96,15 @@ Amount = Annotated[
         }
     ),
 ]
+AmountAboveZero = Annotated[Amount, AfterValidator(_above_zero)]
+Day = Annotated[date, BeforeValidator(_day), Field(examples=["2026-11-27"])]
+AdvanceId = Annotated[
+    UUID,
+    BeforeValidator(_uuid),
+    Field(
+        description="The id of the command that granted the advance", examples=["0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f"]
+    ),
+]
 Text = Annotated[str, Field(max_length=255), AfterValidator(_storable)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_storable)]
 Metadata = Annotated[
@@ -77,6 +117,9 @@ class _Body(BaseModel):
     """What every command has. A field that is not known is refused: it may have been meant for something."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    scope: ClassVar[str] = keys.WRITE
+    """What a key needs to send it."""
 
     currency: Currency
     reference: Text | None = Field(None, description="Yours, for statements", examples=["invoice 17"])
@@ -92,14 +135,7 @@ class _Body(BaseModel):
 
 
 class _Amounted(_Body):
-    amount: Amount
-
-    @field_validator("amount")
-    @classmethod
-    def _amount_of_its_currency(cls, amount: str, info: ValidationInfo) -> str:
-        if "currency" in info.data:
-            money.parse_amount(amount, info.data["currency"])
-        return amount
+    amount: AmountAboveZero
 
 
 class OpenAccountBody(_Body):
@@ -147,8 +183,62 @@ class TransferBody(_Amounted):
         return to_account
 
 
-AnyBody = Annotated[OpenAccountBody | DepositBody | WithdrawBody | TransferBody, Field(discriminator="type")]
+class AdvanceBody(_Body):
+    """The bank lends, to be repaid in weekly instalments."""
+
+    type: Literal["advance"]
+    account: Account
+    instalments: int = Field(
+        _DEFAULT_INSTALMENTS, ge=1, le=MAX_INSTALMENTS, description="The weeks over which it is repaid"
+    )
+    first_due_on: Day | None = Field(None, description="Left out: a week after the advance is granted")
+    # Declared behind the instalments, because its check reads them.
+    amount: AmountAboveZero
+
+    @field_validator("amount")
+    @classmethod
+    def _something_for_each_instalment(cls, amount: str, info: ValidationInfo) -> str:
+        currency, instalments = info.data.get("currency"), info.data.get("instalments")
+        if currency and instalments and money.parse_amount(amount, currency) < instalments:
+            smallest = money.format_amount(instalments, currency)
+            raise ValueError(
+                f"too little for {instalments} instalments: give {smallest} {currency} at least, or fewer of them"
+            )
+        return amount
+
+
+class RepayBody(_Amounted):
+    """Part of an advance, or all that is left of it, is paid back early."""
+
+    type: Literal["repay"]
+    account: Account
+    advance_id: AdvanceId
+
+
+class WriteOffBody(_Body):
+    """What is left of an advance is given up. For admins."""
+
+    scope: ClassVar[str] = keys.ADMIN
+
+    type: Literal["write_off"]
+    account: Account
+    advance_id: AdvanceId
+    reason: Annotated[
+        str,
+        Field(min_length=1, max_length=255, description="Why, for those who read the books later"),
+        AfterValidator(_storable),
+    ]
+
+
+AnyBody = Annotated[
+    OpenAccountBody | DepositBody | WithdrawBody | TransferBody | AdvanceBody | RepayBody | WriteOffBody,
+    Field(discriminator="type"),
+]
 ADAPTER: Final[TypeAdapter[Any]] = TypeAdapter(AnyBody)
+
+_TYPES: Final = [
+    name for body in get_args(get_args(AnyBody)[0]) for name in get_args(body.model_fields["type"].annotation)
+]
 
 
 def read_json(data: bytes) -> object:
@@ -159,18 +249,24 @@ def read_json(data: bytes) -> object:
         raise ProblemError("malformed", f"The body is not JSON: {error}") from None
 
 
-def read_command(value: object) -> CommandBody:
-    """The command in a JSON value, or an ``invalid`` problem that names each wrong field."""
+def read_command(value: object, client: Client) -> CommandBody:
+    """
+    The command in a JSON value.
+
+    Raises an ``invalid`` problem that names each wrong field, or ``forbidden`` if the client may not send the command.
+    """
     if not isinstance(value, dict):
         raise ProblemError("invalid", "A command is a JSON object.", [("", "give an object")])
     if len(value) > _MAX_FIELDS:
         # An error for each of a million fields would take the whole process's time.
         raise ProblemError("invalid", f"A command has fewer than {_MAX_FIELDS} fields.")
     try:
-        return cast(_Body, ADAPTER.validate_python(value)).to_command_body()
+        body = cast(_Body, ADAPTER.validate_python(value))
     except ValidationError as error:
         errors = [(_name(each["loc"]), _message(each)) for each in error.errors(include_url=False)]
         raise ProblemError("invalid", "A field of the command is missing or wrong.", errors) from None
+    require(client, body.scope)
+    return body.to_command_body()
 
 
 def _name(location: Sequence[int | str]) -> str:
@@ -180,7 +276,7 @@ def _name(location: Sequence[int | str]) -> str:
 
 def _message(error: Mapping[str, Any]) -> str:
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return "give one of open_account, deposit, withdraw, transfer"
+        return f"give one of {', '.join(_TYPES)}"
     if error["type"] == "extra_forbidden":
         return "there is no such field"
     return str(error["msg"]).removeprefix("Value error, ")

@@ -48,6 +48,35 @@ _BODY: Final = {
                             "reference": "lunch",
                         }
                     },
+                    "advance": {
+                        "value": {
+                            "type": "advance",
+                            "account": "1001",
+                            "amount": "100.00",
+                            "currency": "USD",
+                            "instalments": 12,
+                            "first_due_on": "2026-11-27",
+                        }
+                    },
+                    "repay": {
+                        "value": {
+                            "type": "repay",
+                            "account": "1001",
+                            "advance_id": "0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f",
+                            "amount": "25.00",
+                            "currency": "USD",
+                        }
+                    },
+                    "write_off": {
+                        "summary": "for admins",
+                        "value": {
+                            "type": "write_off",
+                            "account": "1001",
+                            "advance_id": "0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f",
+                            "currency": "USD",
+                            "reason": "the owner is bankrupt",
+                        },
+                    },
                 },
             }
         },
@@ -73,7 +102,8 @@ async def submit(
     request: Request, key: IdempotencyKey, wait_s: WaitSeconds, client: Writer, services: Provided
 ) -> Response:
     """Accept a command. 202 says *durable and queued*, not *applied*: ``status_url`` has the answer."""
-    body = bodies.read_command(bodies.read_json(await read_all(request, max_bytes=bodies.MAX_COMMAND_BYTES)))
+    value = bodies.read_json(await read_all(request, max_bytes=bodies.MAX_COMMAND_BYTES))
+    body = bodies.read_command(value, client)
     (answer,) = await services.intake.accept([Submission(services.new_id(), client.id, key, body)])
     receipt = accepted(answer)
     headers = {"Location": documents.status_url(receipt.id)}

@@ -1,13 +1,17 @@
-"""What a client gets to read: receipts, commands with their outcomes, accounts. Amounts are decimal strings."""
+"""What a client gets to read: receipts, commands with outcomes, accounts, advances. Amounts are decimal strings."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from processor import money
+from processor.domain.advances import AdvanceState, InstalmentState
+from processor.domain.outcomes import TransferKind
 from processor.store.reading import AccountRow, CommandRow
+from processor.store.reading_advances import AdvanceRow, InstalmentRow
 from processor.submissions import CommandBody, Receipt
 
 StatusName = Literal["pending", "applied", "refused", "failed"]
@@ -26,7 +30,7 @@ class ReceiptDocument(BaseModel):
 class TransferDocument(BaseModel):
     """One movement of money. An account that begins with @ is the bank's own."""
 
-    kind: Literal["deposit", "withdrawal", "transfer", "overdraft_fee"]
+    kind: TransferKind
     debit_account: str
     credit_account: str
     amount: str = Field(examples=["10.50"])
@@ -49,6 +53,11 @@ class CommandDocument(BaseModel):
     text: str | None = Field(None, description="The reason as a sentence")
     transfers: list[TransferDocument] | None = Field(None, description="Of an applied command")
     balances: dict[str, str] | None = Field(None, description="Of each customer account after an applied command")
+    advance_url: str | None = Field(
+        None,
+        description="Of an applied advance: its schedule, and what is owed",
+        examples=["/v1/advances/0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f"],
+    )
 
 
 class CommandLine(BaseModel):
@@ -84,6 +93,50 @@ class AccountDocument(BaseModel):
     overdraft_fee: str
     version: int = Field(description="How many transfers have touched the account")
     opened_at: datetime
+
+
+class AdvanceLine(BaseModel):
+    """An advance in a list, as it is now."""
+
+    id: UUID = Field(description="Of the command that granted it")
+    account: str
+    currency: str
+    amount: str = Field(description="What was lent", examples=["100.00"])
+    state: AdvanceState
+    granted_at: datetime
+    first_due_on: date
+    paid: str = Field(description="On all of its instalments, collected or early")
+    remaining: str = Field(description="What is owed: the amount less what was paid or written off")
+    written_off: str
+    arrears: str = Field(description="What was missed and has not been paid since")
+    missed: int = Field(description="How many instalments were missed, whatever was paid since")
+    next_due_on: date | None = Field(description="Of the oldest scheduled instalment; null when nothing is owed")
+    next_amount: str | None = Field(description="What is left of that instalment; null when nothing is owed")
+
+
+class InstalmentDocument(BaseModel):
+    """One weekly repayment. A missed one keeps what was paid on it; the rest is in the next one's ``rolled``."""
+
+    number: int
+    due_on: date
+    amount: str = Field(description="Its share of the advance, and what missed ones left to it", examples=["8.34"])
+    rolled: str = Field(description="The part of the amount that missed ones left to it")
+    paid: str
+    state: InstalmentState
+    settled_at: datetime | None = Field(description="When it was paid, missed or written off")
+
+
+class AdvanceDocument(AdvanceLine):
+    """An advance and its whole schedule, as they are now."""
+
+    instalments: list[InstalmentDocument]
+
+
+class AdvanceList(BaseModel):
+    """A page. It may be empty and still have a ``next``."""
+
+    advances: list[AdvanceLine]
+    next: int | None = Field(description="Give it as ``after`` for the next page; null at the end")
 
 
 def status_url(command_id: UUID) -> str:
@@ -130,6 +183,8 @@ def command_document(row: CommandRow) -> dict[str, Any]:
             for transfer in row.transfers
         ]
         document["balances"] = _balances(row)
+        if row.body.type == "advance":
+            document["advance_url"] = f"/v1/advances/{row.id}"
     return document
 
 
@@ -170,24 +225,69 @@ def account_document(row: AccountRow) -> dict[str, Any]:
     }
 
 
+def advance_line(row: AdvanceRow) -> dict[str, Any]:
+    """As ``AdvanceLine``."""
+
+    def amount(minor: int) -> str:
+        return money.format_amount(minor, row.currency)
+
+    return {
+        "id": row.id,
+        "account": row.account,
+        "currency": row.currency,
+        "amount": amount(row.amount_minor),
+        "state": row.state.value,
+        "granted_at": row.granted_at,
+        "first_due_on": row.first_due_on,
+        "paid": amount(row.paid_minor),
+        "remaining": amount(row.remaining_minor),
+        "written_off": amount(row.written_off_minor),
+        "arrears": amount(row.arrears_minor),
+        "missed": row.missed,
+        "next_due_on": row.next_due_on,
+        "next_amount": None if row.next_minor is None else amount(row.next_minor),
+    }
+
+
+def advance_document(row: AdvanceRow, instalments: Sequence[InstalmentRow]) -> dict[str, Any]:
+    """As ``AdvanceDocument``."""
+    return advance_line(row) | {"instalments": [_instalment(each, row.currency) for each in instalments]}
+
+
+def _instalment(row: InstalmentRow, currency: str) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "due_on": row.due_on,
+        "amount": money.format_amount(row.amount_minor, currency),
+        "rolled": money.format_amount(row.rolled_minor, currency),
+        "paid": money.format_amount(row.paid_minor, currency),
+        "state": row.state.value,
+        "settled_at": row.settled_at,
+    }
+
+
 def _body(body: CommandBody) -> dict[str, Any]:
+    def amount(minor: int | None) -> str | None:
+        return None if minor is None else money.format_amount(minor, body.currency)
+
     fields = {
         "type": body.type,
         "account": body.account,
         "from_account": body.from_account,
         "to_account": body.to_account,
-        "amount": body.amount_minor,
+        "advance_id": body.advance_id,
+        "instalment": body.instalment,
+        "amount": amount(body.amount_minor),
         "currency": body.currency,
-        "overdraft_limit": body.overdraft_limit_minor,
-        "overdraft_fee": body.overdraft_fee_minor,
+        "overdraft_limit": amount(body.overdraft_limit_minor),
+        "overdraft_fee": amount(body.overdraft_fee_minor),
+        "instalments": body.instalments,
+        "first_due_on": body.first_due_on,
+        "reason": body.reason,
         "reference": body.reference,
         "metadata": body.metadata,
     }
-    return {
-        name: money.format_amount(value, body.currency) if isinstance(value, int) else value
-        for name, value in fields.items()
-        if value is not None
-    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _balances(row: CommandRow) -> dict[str, str]:

@@ -82,7 +82,7 @@ class ProblemError(Exception):
         )
 
 
-def of(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table reads best as one
+def of(error: Exception) -> ProblemError:
     """The one table: what each error means to a client."""
     match error:
         case ProblemError():

@@ -13,6 +13,7 @@ from processor import clock
 from processor.domain.books import Account, AccountStatus, Books
 from processor.domain.commands import Command, Deposit, MakeTransfer, Withdraw
 from processor.domain.decide import Decided, decide
+from processor.domain.rules import Rules
 from processor.submissions import CommandBody
 
 
@@ -77,7 +78,7 @@ def _settle_one(conn: Connection, client_id: int, key: str, body: CommandBody, s
             [list(body.accounts())],
         )
     )
-    _record(conn, books, decide(books, [_command(row[0], body)], now=now), system, now)
+    _record(conn, books, decide(books, [_command(row[0], body)], now=now, rules=Rules()), system, now)
 
 
 def _record(conn: Connection, books: Books, decided: Decided, system: dict[str, int], now: Any) -> None:

@@ -23,6 +23,7 @@ from cli.servers import LocalServers
 from migrations import allow_login, migrate
 from processor import clock, pools
 from processor.apply import Applier
+from processor.domain.rules import Rules
 from processor.intake import Accepted, Intake
 from processor.submissions import CommandBody, Receipt, Submission
 from workers.messages import batches
@@ -100,7 +101,7 @@ class Stage:
         database = Database(owner_url, app_url, row[0])
         accepted = accept(database, list(workload.opening()))
         with pools.sync_pool(app_url, application_name="bench", size=1) as pool:
-            applier = Applier(pool, now=clock.now)
+            applier = Applier(pool, now=clock.now, rules=Rules())
             for batch in batches(accepted):
                 applier.apply(batch.positions, batch.account_keys)
         with psycopg.connect(owner_url, autocommit=True) as conn:

@@ -34,6 +34,15 @@ def database(data_dir: Path | None) -> str:
     return _stack(data_dir).database_url or fail("FLORIN_API names a stack, but not its database: set DATABASE_URL")
 
 
+def queue(data_dir: Path | None) -> str:
+    """The queue that goes with ``database``: never that of another stack."""
+    if data_dir is None and os.environ.get("DATABASE_URL"):
+        return os.environ.get("REDIS_URL") or fail(
+            "DATABASE_URL is set, but REDIS_URL is not: set both, or none to use a stack of ./florin up", exit_code=2
+        )
+    return _stack(data_dir).redis_url or fail("the queue of the stack is not known: set DATABASE_URL and REDIS_URL")
+
+
 def databases(data_dir: Path | None) -> tuple[str, str | None]:
     """One database twice: with its owner's login, and with the application's if that is known."""
     owner_url, app_url = os.environ.get("DATABASE_OWNER_URL"), os.environ.get("DATABASE_URL")

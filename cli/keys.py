@@ -1,20 +1,15 @@
 """`florin keys`: give a client its API key, see who has which, and take one back."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
-import psycopg
 import typer
-from psycopg import Connection, errors
 
 from cli import addresses
 from cli.addresses import DataDir
+from cli.database import connected
 from cli.failing import fail
-from processor import keys, pools
-from processor.errors import SettingsError
+from processor import keys
 
 app = typer.Typer(
     name="keys", no_args_is_help=True, add_completion=False, help="Give out, list and take back API keys."
@@ -28,7 +23,7 @@ def create(
     data_dir: DataDir = None,
 ) -> None:
     """Make a key for a client, and print it: once, since only its hash is kept."""
-    with _database(data_dir) as conn:
+    with connected(addresses.database(data_dir), "florin keys") as conn:
         try:
             key = keys.create(conn, client, [scope.strip() for scope in scopes.split(",")])
         except ValueError as error:
@@ -41,7 +36,7 @@ def create(
 def list_keys(data_dir: DataDir = None) -> None:
     """Show every key by its prefix, with its client and scopes."""
     lines = [("CLIENT", "PREFIX", "SCOPES", "CREATED", "REVOKED")]
-    with _database(data_dir) as conn:
+    with connected(addresses.database(data_dir), "florin keys") as conn:
         for row in keys.listed(conn):
             scopes = ",".join(row.scopes)
             lines.append((row.client, row.prefix, scopes, _minute(row.created_at), _minute(row.revoked_at)))
@@ -56,24 +51,10 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """End a key: every process refuses it within seconds."""
-    with _database(data_dir) as conn:
+    with connected(addresses.database(data_dir), "florin keys") as conn:
         if not keys.revoke(conn, prefix):
             fail(f"there is no live key with the prefix {prefix}: see `florin keys list`")
     typer.echo(f"The key {prefix} is revoked.")
-
-
-@contextmanager
-def _database(data_dir: Path | None) -> Iterator[Connection]:
-    """A connection; what keeps it from working ends the command."""
-    try:
-        with pools.connect(addresses.database(data_dir), "florin keys") as conn:
-            yield conn
-    except errors.UndefinedTable:
-        fail("the database has no tables of Florin yet: run `florin migrate` first")
-    except SettingsError as error:
-        fail(str(error))
-    except psycopg.Error as error:
-        fail(f"the database cannot be used: {addresses.words_of(error)}")
 
 
 def _minute(instant: datetime | None) -> str:

@@ -11,6 +11,7 @@ COMMANDS: Final = {
     "up": "cli.up:up",
     "replay": "cli.replay:replay",
     "keys": "cli.keys:app",
+    "jobs": "cli.jobs:app",
     "migrate": "cli.migrate:migrate",
     "test": "cli.run_tests:app",
     "bench": "cli.bench:bench",

@@ -17,6 +17,7 @@ from processor import telemetry
 from processor.domain.books import Books
 from processor.domain.decide import decide
 from processor.domain.outcomes import Outcome, Reason, Status
+from processor.domain.rules import Rules
 from processor.errors import BooksError, PermanentError, TransientError
 from processor.lines import MAX_COMMANDS, Batch, in_turn, widen
 from processor.store import books as books_store
@@ -64,9 +65,10 @@ class Applied:
 class Applier:
     """One per worker process. Its threads share it."""
 
-    def __init__(self, pool: Pool, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, pool: Pool, *, now: Callable[[], datetime], rules: Rules) -> None:
         self._pool = pool
         self._now = now
+        self._rules = rules
         # Those that were seen committed: made when first needed, and never taken away.
         self._system_accounts: set[str] = set()
 
@@ -214,7 +216,7 @@ class Applier:
     ) -> Sequence[Outcome]:
         commands = [row.command() for row in turn]
         try:
-            decided = decide(books, commands, now=now)
+            decided = decide(books, commands, now=now, rules=self._rules)
         except _TRANSIENT:
             raise
         except Exception as error:

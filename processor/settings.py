@@ -3,19 +3,64 @@
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, Field, Json, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from processor import money
+from processor.domain.rules import Bounds, Rules
 from processor.errors import SettingsError
 
 Positive = Annotated[int, Field(gt=0)]
 
 
-class Settings(BaseSettings):
-    """From the environment: DATABASE_URL and REDIS_URL, and FLORIN_ before the name of every other one."""
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"no time zone {name!r}: give an IANA name such as UTC or Europe/Prague") from None
+    return name
+
+
+def _amounts(bounds: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    for currency, (smallest, largest) in bounds.items():
+        if money.parse_amount(smallest, currency) > money.parse_amount(largest, currency):
+            raise ValueError(f"{currency}: {smallest} is above {largest}")
+    return bounds
+
+
+class RuleSettings(BaseSettings):
+    """What the bank may set. The same in every worker, or what becomes of a command depends on who decides it."""
 
     model_config = SettingsConfigDict(env_prefix="FLORIN_", frozen=True, populate_by_name=True)
+
+    business_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    """The zone, by its IANA name, whose date is the business date."""
+    max_live_advances: Positive = 1
+    """Advances that an account may have before it has paid one back."""
+    advance_bounds: Annotated[
+        Json[dict[str, tuple[str, str]]], NoDecode, AfterValidator(_amounts), Field(validate_default=False)
+    ] = {}
+    """The smallest and the largest advance by currency, such as {"USD": ["10.00", "5000.00"]}; others have none."""
+    partial_collection: bool = False
+    """Whether an instalment for which there is not enough takes what there is; the rest is missed."""
+
+    def rules(self) -> Rules:
+        """What the domain needs to know."""
+        return Rules(
+            zone=ZoneInfo(self.business_zone),
+            max_live_advances=self.max_live_advances,
+            bounds={
+                currency: Bounds(*(money.parse_amount(amount, currency) for amount in amounts))
+                for currency, amounts in self.advance_bounds.items()
+            },
+            partial_collection=self.partial_collection,
+        )
+
+
+class Settings(RuleSettings):
+    """From the environment: DATABASE_URL and REDIS_URL, and FLORIN_ before the name of every other one."""
 
     database_url: SecretStr = Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))
     redis_url: SecretStr = Field(validation_alias=AliasChoices("REDIS_URL", "redis_url"))
@@ -53,6 +98,12 @@ class Settings(BaseSettings):
     stranded_after_s: Positive = 3
     """The age at which a pending command is taken for stranded."""
     roll_forward_every_s: Positive = 30
+    collect_every_s: Positive = 3_600
+    """How often due instalments are looked for. When one is due is written on it."""
+    check_advances_every_s: Positive = 300
+    forget_runs_every_s: Positive = 3_600
+    keep_runs_days: Positive = 30
+    """Runs of jobs are forgotten after so many days; those that succeeded and found nothing to do, after one."""
 
 
 @cache

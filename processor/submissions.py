@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -21,6 +21,11 @@ class CommandBody:
     amount_minor: int | None = None
     overdraft_limit_minor: int | None = None
     overdraft_fee_minor: int | None = None
+    instalments: int | None = None
+    first_due_on: date | None = None
+    advance_id: UUID | None = None
+    instalment: int | None = None
+    reason: str | None = None
     reference: str | None = None
     metadata: Mapping[str, str] | None = None
 

@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+JOB_SECONDS: Final = (0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1_800, 7_200)
 SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 http_seconds = Histogram(
@@ -47,6 +48,24 @@ dead_letters = Counter(
 )
 books_errors = Counter("florin_books_errors_total", "Batches not recorded because the books contradict themselves.")
 
+overdue_instalments = Gauge(
+    "florin_overdue_instalments",
+    "Instalments whose day is over, and that are neither paid nor missed.",
+    ["currency"],
+    multiprocess_mode="mostrecent",
+)
+overdue_amount = Gauge(
+    "florin_overdue_amount",
+    "What is left of overdue instalments, in whole units of the currency.",
+    ["currency"],
+    multiprocess_mode="mostrecent",
+)
+incomplete_advances = Gauge(
+    "florin_advances_incomplete",
+    "Advances whose instalments do not add up to them.",
+    multiprocess_mode="mostrecent",
+)
+
 swept = Counter("florin_commands_swept_total", "Stranded commands whose message was sent again.")
 oldest_pending_seconds = Gauge(
     "florin_oldest_pending_age_seconds", "Age of the oldest command without an outcome.", multiprocess_mode="mostrecent"
@@ -60,6 +79,15 @@ job_last_success = Gauge(
     "When a scheduler job last succeeded.",
     ["job"],
     multiprocess_mode="mostrecent",
+)
+job_period = Gauge(
+    "florin_job_period_seconds", "How often a scheduler job is due.", ["job"], multiprocess_mode="mostrecent"
+)
+job_seconds = Histogram(
+    "florin_job_seconds", "Time of one run of a scheduler job, failed ones included.", ["job"], buckets=JOB_SECONDS
+)
+job_emitted = Counter(
+    "florin_job_emitted_total", "What the runs of a scheduler job led to, as each counts it.", ["job"]
 )
 
 

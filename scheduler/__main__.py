@@ -3,22 +3,19 @@
 import signal
 import sys
 import threading
-from datetime import timedelta
+from contextlib import ExitStack
 
 import psycopg
-from apscheduler.schedulers.background import BackgroundScheduler
+from psycopg import Connection
 
 from migrations import latest_version
-from processor import clock, pools, telemetry
+from processor import telemetry
 from processor.errors import SchemaBehind, SettingsError
 from processor.process import announce_ready, serve_metrics, wait_for_postgres
 from processor.settings import settings
-from processor.store import system_accounts
-from processor.sweep import Sweeper
 from scheduler.leader import Leadership
-from scheduler.timetable import timetable
-from workers.broker import make_broker
-from workers.queue import CommandQueue
+from scheduler.services import queue_of
+from scheduler.ticks import leading
 
 _TRY_TO_LEAD_EVERY_S = 1.0
 
@@ -42,28 +39,15 @@ def run(stop: threading.Event) -> None:
     telemetry.set_up_logging(wanted.log_level)
     serve_metrics(wanted.metrics_port)
     database_url = wanted.database_url.get_secret_value()
+    queue = queue_of(wanted)
     wait_for_postgres(database_url, wanted_version=latest_version())
-    queue = CommandQueue(make_broker(wanted.redis_url.get_secret_value()))
-    with pools.sync_pool(database_url, application_name="florin scheduler", size=2) as pool:
+    with ExitStack() as work:
 
-        def roll_forward() -> None:
-            with pool.connection() as conn:
-                while system_accounts.roll_forward(conn, now=clock.now()):
-                    pass
-
-        running: list[BackgroundScheduler] = []
-
-        def lead() -> None:
-            sweeper = Sweeper(pool, queue, now=clock.now, stranded_after=timedelta(seconds=wanted.stranded_after_s))
-            jobs = timetable(wanted, sweep=sweeper, roll_forward=roll_forward)
-            jobs.start()
-            running.append(jobs)
-
-        def rest() -> None:
-            running.pop().shutdown(wait=True)
+        def lead(conn: Connection) -> None:
+            work.enter_context(leading(conn, wanted, queue))
 
         announce_ready(wanted.ready_fd)
-        Leadership(database_url).hold(stop, every_s=_TRY_TO_LEAD_EVERY_S, lead=lead, rest=rest)
+        Leadership(database_url).hold(stop, every_s=_TRY_TO_LEAD_EVERY_S, lead=lead, rest=work.close)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import structlog
 from psycopg import Connection
 
 from processor import pools, telemetry
+from processor.apply import words_of
 from processor.store import locks
 
 log = structlog.get_logger()
@@ -27,40 +28,66 @@ class Leadership:
         self._conn: Connection | None = None
 
     def hold(
-        self, stop: threading.Event, *, every_s: float, lead: Callable[[], None], rest: Callable[[], None]
+        self,
+        stop: threading.Event,
+        *,
+        every_s: float,
+        lead: Callable[[Connection], None],
+        rest: Callable[[], None],
     ) -> None:
-        """Try to lead until ``stop`` is set: ``lead`` is called when this process begins to, ``rest`` when it ends."""
+        """
+        Try to lead until ``stop`` is set: ``lead`` is called when this process begins to, ``rest`` when it ends.
+
+        ``lead`` is given the leader's connection. When it raises ``psycopg.Error``, this process does not lead.
+        """
         leading = False
         while not stop.is_set():
-            held = self._try()
-            if held != leading:
-                leading = held
-                telemetry.leader.set(int(leading))
-                log.info("scheduler.leads" if leading else "scheduler.rests")
-                (lead if leading else rest)()
+            conn = self._try()
+            if conn is not None and not leading:
+                leading = self._begin(lead, conn)
+            elif conn is None and leading:
+                leading = False
+                self._end(rest)
             stop.wait(every_s)
         if leading:
-            rest()
-            telemetry.leader.set(0)
+            self._end(rest)
         self._close()
 
-    def _try(self) -> bool:
-        """Whether this process leads now. Every doubt is a no."""
+    def _begin(self, lead: Callable[[Connection], None], conn: Connection) -> bool:
+        log.info("scheduler.leads")
+        try:
+            lead(conn)
+        except psycopg.Error as error:
+            self._lost(error)
+            log.info("scheduler.rests")
+            return False
+        telemetry.leader.set(1)
+        return True
+
+    def _end(self, rest: Callable[[], None]) -> None:
+        telemetry.leader.set(0)
+        log.info("scheduler.rests")
+        rest()
+
+    def _try(self) -> Connection | None:
+        """The connection that holds the lock, if this process leads now. Every doubt is a no."""
         try:
             if self._conn is None:
                 # A leader that is paused must not lead: it speaks every second, or Postgres ends its session.
                 conn = pools.connect(self._database_url, "florin scheduler lead", idle_session_timeout="5s")
                 if not locks.try_lead(conn):
                     conn.close()
-                    return False
+                    return None
                 self._conn = conn
-                return True
-            self._conn.execute("SELECT")
+            else:
+                self._conn.execute("SELECT")
         except psycopg.Error as error:
-            log.warning("scheduler.lost_connection", error=str(error).splitlines()[0])
-            self._close()
-            return False
-        return True
+            self._lost(error)
+        return self._conn
+
+    def _lost(self, error: psycopg.Error) -> None:
+        log.warning("scheduler.lost_connection", error=words_of(error))
+        self._close()
 
     def _close(self) -> None:
         if self._conn is not None:

@@ -1,58 +1,43 @@
-"""The engine of one database in this process; in place of Redis stands a list of messages that the test has in hand."""
+"""The engine of one database in this process, and what its books say."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from random import Random
+from contextlib import contextmanager
+from datetime import date, datetime
 from typing import Any, Final, LiteralString
 
 import psycopg
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 from psycopg import sql
 
-from processor import clock, pools
-from processor.apply import Applied, Applier, Pool
-from processor.intake import Accepted, Intake
+from cli.simulating.engine import Engine as BareEngine
+from processor import clock
+from processor.domain.rules import Rules
 from processor.store import system_accounts
 from processor.store.books import InLine
-from processor.submissions import FIELDS, Answer, CommandBody, Receipt
-from tests.builders import submit
+from processor.submissions import FIELDS, CommandBody
+from tests.builders import RULES
 from tests.conftest import Database
 from tests.oracle import Bank
-from workers.messages import Batch, batches
+from workers.messages import Batch
 
 CLIENTS: Final = ("acme", "globex")
 """The clients that every test finds; their ids are 1 and 2."""
 
-SELECT_COMMANDS: Final = sql.SQL("SELECT position, {} FROM command ORDER BY position").format(
-    sql.SQL(", ").join(sql.Identifier(field) for field in FIELDS)
-)
+SELECT_COMMANDS: Final = sql.SQL("""
+    SELECT
+        position, decided_at,
+        (SELECT granting.position FROM command AS granting WHERE granting.id = command.advance_id) AS advance,
+        {}
+    FROM command LEFT JOIN outcome USING (position) ORDER BY position
+""").format(sql.SQL(", ").join(sql.Identifier("command", field) for field in FIELDS))
 
 
-class Engine:
+class Engine(BareEngine):
     """Accepts, applies and says what the books say."""
 
-    def __init__(self, database: Database, owner: psycopg.Connection, pool: Pool, portal: BlockingPortal) -> None:
-        self.database = database
-        self._owner = owner
-        self.pool = pool
-        self.applier = self.another_applier()
-        self.queue: list[Batch] = []
-        self._portal = portal
-        self._intake: Intake | None = None
-
-    def another_applier(self) -> Applier:
-        """What another worker process has: it remembers nothing."""
-        return Applier(self.pool, now=clock.now)
-
-    # What clients and workers do.
-
-    def accept(self, *bodies: CommandBody) -> list[int]:
-        """Make the commands durable, queue their message, and return their positions."""
-        answers = self.answers(submit(body) for body in bodies)
-        assert all(isinstance(answer, Receipt) for answer in answers), answers
-        return [answer.position for answer in answers if isinstance(answer, Receipt)]
+    database: Database
+    owner: psycopg.Connection
 
     def accept_apart(self, *bodies: CommandBody) -> list[int]:
         """The same, with a message for each."""
@@ -63,39 +48,11 @@ class Engine:
             self.queue.append(Batch([position], sorted(body.account_keys())))
         return positions
 
-    def answers(self, submissions: Iterator[Any] | Sequence[Any]) -> list[Answer]:
-        """What the intake says to each."""
-        assert self._intake is not None
-        return self._portal.call(self._intake.accept, list(submissions))
-
-    def handle(self, batch: Batch, applier: Applier | None = None) -> Applied:
-        """What the actor does with a message."""
-        applied = (applier or self.applier).apply(batch.positions, batch.account_keys)
-        self.queue += batches(applied.left)
-        return applied
-
-    def drain(self, *, workers: int = 1, order: Random | None = None) -> list[Applied]:
-        """Handle messages until there are none, by several threads and in another order if one is given."""
-        handled: list[Applied] = []
-        with ThreadPoolExecutor(workers) as threads:
-            while self.queue:
-                messages, self.queue = self.queue, []
-                if order:
-                    order.shuffle(messages)
-                handled += threads.map(self.handle, messages)
-        return handled
-
-    def settle(self, *bodies: CommandBody) -> list[int]:
-        """Accept the commands and apply them."""
-        positions = self.accept(*bodies)
-        self.drain()
-        return positions
-
     # What the books say.
 
     def rows(self, query: LiteralString | sql.Composed, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Ask, or change, as the owner of the database."""
-        cursor = self._owner.execute(query, params)
+        cursor = self.owner.execute(query, params)
         return cursor.fetchall() if cursor.description else []
 
     def outcomes(self) -> dict[int, tuple[str, str | None]]:
@@ -118,6 +75,15 @@ class Engine:
         """What each customer has."""
         return dict(self.rows("SELECT name, credits_minor - debits_minor FROM account WHERE kind = 'customer'"))
 
+    def schedules(self) -> dict[int, list[tuple[Any, ...]]]:
+        """Of every advance, by its id: when each instalment is due, how much of what it is, and how it stands."""
+        found: dict[int, list[tuple[Any, ...]]] = {}
+        for advance_id, *instalment in self.rows("""
+            SELECT advance_id, due_on, amount_minor, rolled_minor, paid_minor, state FROM instalment ORDER BY 1, number
+        """):
+            found.setdefault(advance_id, []).append(tuple(instalment))
+        return found
+
     def own_accounts(self) -> dict[str, int]:
         """What each of the bank's own accounts has, if anything: the plain sum over all transfers."""
         return {
@@ -137,19 +103,26 @@ class Engine:
             async with await psycopg.AsyncConnection.connect(self.database.app_url, autocommit=True) as conn:
                 return await system_accounts.totals(conn, name)
 
-        return self._portal.call(read)
+        return asyncio.run(read())
 
     def assert_as_one_by_one(self, *, failed: Collection[int] = ()) -> None:
         """Every command has one outcome, and all are as if one person had done them in order of their receipts."""
-        bank, expected = Bank(), {}
-        for position, *fields in self.rows(SELECT_COMMANDS):
+        bank = Bank(partial_collection=self.rules.partial_collection, max_live_advances=self.rules.max_live_advances)
+        expected = {}
+        for position, decided_at, advance, *fields in self.rows(SELECT_COMMANDS):
             body = CommandBody(**dict(zip(FIELDS, fields, strict=True)))
-            expected[position] = ("failed", "internal_error") if position in failed else bank.take(body)
+            today = self.rules.business_date(decided_at) if decided_at else date.min
+            expected[position] = (
+                ("failed", "internal_error")
+                if position in failed
+                else bank.take(body, today=today, position=position, advance=advance)
+            )
 
         assert self.outcomes() == expected
         assert self.pending() == []
         assert self.balances() == {name: bank.balance(name) for name in bank.accounts}
         assert self.own_accounts() == {name: minor for name, minor in bank.own.items() if minor}
+        assert self.schedules() == bank.schedules()
         self.assert_every_account_is_a_chain()
 
     def assert_every_account_is_a_chain(self) -> None:
@@ -174,32 +147,18 @@ class Engine:
             )
         }
 
-    async def run_intake(self, ready: Callable[[], None]) -> None:
-        """Take what ``accept`` brings, until cancelled."""
-        async with pools.async_pool(self.database.app_url, application_name="test intake", size=2) as pool:
-            self._intake = Intake(pool, announce=self._announce, now=clock.now)
-            ready()
-            await self._intake.run()
-
-    def _announce(self, accepted: Sequence[Accepted]) -> None:
-        self.queue += batches(accepted)
-
 
 @contextmanager
-def running_engine(database: Database, *, threads: int = 4) -> Iterator[Engine]:
+def running_engine(
+    database: Database, *, threads: int = 4, now: Callable[[], datetime] = clock.now, rules: Rules = RULES
+) -> Iterator[Engine]:
     """An engine with clients that may send to it."""
     add_clients(database)
-    with ExitStack() as stack:
-        portal = stack.enter_context(start_blocking_portal())
-        pool = stack.enter_context(pools.sync_pool(database.app_url, application_name="test worker", size=threads))
-        owner = stack.enter_context(psycopg.connect(database.owner_url, autocommit=True))
-        engine = Engine(database, owner, pool, portal)
-
-        async def run(*, task_status: Any) -> None:
-            await engine.run_intake(task_status.started)
-
-        intake, _ = portal.start_task(run)
-        stack.callback(intake.cancel)
+    with (
+        psycopg.connect(database.owner_url, autocommit=True) as owner,
+        Engine.running(database.app_url, now=now, rules=rules, threads=threads) as engine,
+    ):
+        engine.database, engine.owner = database, owner
         yield engine
 
 

@@ -3,12 +3,15 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final, LiteralString
 
 from cli.servers.process import wait_until
-from processor import clock
+from processor.domain.advances import accounted_minor
 from processor.domain.books import Books
+from processor.domain.commands import Command
 from processor.domain.decide import decide
+from processor.domain.rules import Rules
 from processor.store.books import PendingRow
 from processor.store.system_accounts import SELECT_TOTALS
 from tests.load import Receipt
@@ -21,7 +24,9 @@ SELECT_LOG: Final[LiteralString] = """
     SELECT
         command.position, command.type, command.account, command.from_account, command.to_account,
         command.amount_minor, command.currency, command.overdraft_limit_minor, command.overdraft_fee_minor,
-        command.accepted_at, command.id::text, command.idempotency_key, outcome.status, outcome.reason
+        command.accepted_at, command.id::text, command.idempotency_key, outcome.status, outcome.reason,
+        command.client_id, outcome.decided_at, command.instalments, command.first_due_on,
+        (SELECT granting.position FROM command AS granting WHERE granting.id = command.advance_id), command.instalment
     FROM command LEFT JOIN outcome USING (position)
     ORDER BY outcome.xid, command.position
 """
@@ -39,6 +44,19 @@ SELECT_TRANSFERS: Final[LiteralString] = """
 
 SELECT_ACCOUNTS: Final[LiteralString] = """
     SELECT name, kind, currency, version, credits_minor, debits_minor FROM account
+"""
+
+SELECT_ADVANCES: Final[LiteralString] = """
+    SELECT
+        advance.id, account.name, advance.currency, advance.amount_minor, advance.first_due_on, advance.instalments,
+        advance.paid_minor, advance.written_off_minor, advance.state, advance.version
+    FROM advance JOIN account ON account.id = advance.account_id
+"""
+
+SELECT_INSTALMENTS: Final[LiteralString] = """
+    SELECT
+        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, state, settled_by, attempts, attempted_at
+    FROM instalment ORDER BY advance_id, number
 """
 
 
@@ -80,13 +98,18 @@ def assert_the_books_are_right(stack: Stack, *receipts: Mapping[str, Receipt]) -
             name: conn.execute(SELECT_TOTALS, [name]).fetchone() for name in accounts if name.startswith("@")
         }
         assert conn.execute("SELECT count(*) FROM dead_letter").fetchone() == (0,)
+        advances = {row[0]: row for row in conn.execute(SELECT_ADVANCES)}
+        instalments = defaultdict(list)
+        for advance_id, *instalment in conn.execute(SELECT_INSTALMENTS):
+            instalments[advance_id].append(tuple(instalment))
 
     _every_receipt_has_its_command(log, receipts)
     _every_command_has_an_outcome(log)
     _lines_were_kept(log)
     _chains_are_gapless(transfers, accounts)
     _sums_are_right(transfers, accounts, system_totals)
-    _the_rules_say_the_same(log, transfers, accounts)
+    books = _the_rules_say_the_same(log, transfers)
+    _the_books_are_the_same(books, accounts, advances, instalments)
     return Verdict(
         Counter((row[1], row[13] or row[12]) for row in log),
         {name: credits_ - debits for name, (kind, _, _, credits_, debits) in accounts.items() if kind == "customer"},
@@ -94,11 +117,12 @@ def assert_the_books_are_right(stack: Stack, *receipts: Mapping[str, Receipt]) -
 
 
 def _every_receipt_has_its_command(log: list[tuple[Any, ...]], receipts: tuple[Mapping[str, Receipt], ...]) -> None:
-    """Nothing accepted is lost, and nothing is there that nobody was promised."""
+    """Nothing accepted is lost, and nothing is there that nobody was promised or the scheduler sent."""
     promised = {key: receipt for each in receipts for key, receipt in each.items()}
-    kept = {row[11]: Receipt(row[10], row[0]) for row in log}
-    assert len(kept) == len(log), "a key names two commands"
+    kept = {row[11]: Receipt(row[10], row[0]) for row in log if row[14]}
+    assert len(kept) == sum(row[14] != 0 for row in log), "a key names two commands"
     assert kept == promised
+    assert all((row[14] == 0) == (row[1] == "collect") for row in log)
 
 
 def _every_command_has_an_outcome(log: list[tuple[Any, ...]]) -> None:
@@ -156,24 +180,57 @@ def _sums_are_right(
     assert not any(sums.values()), sums
 
 
-def _the_rules_say_the_same(
-    log: list[tuple[Any, ...]],
-    transfers: Mapping[int, list[tuple[Any, ...]]],
+def _the_rules_say_the_same(log: list[tuple[Any, ...]], transfers: Mapping[int, list[tuple[Any, ...]]]) -> Books:
+    """One after the other, in the order of the log, without a database: the same answers and transfers."""
+    books = Books.of([])
+    for decided_at, batch in groupby(log, key=lambda row: row[15]):
+        rows = list(batch)
+        decided = decide(books, [_command(row) for row in rows], now=decided_at, rules=Rules())
+        for row, outcome in zip(rows, decided.outcomes, strict=True):
+            assert (row[12], row[13]) == (outcome.status.value, outcome.reason and outcome.reason.value), row
+            assert transfers.get(row[0], []) == [
+                (
+                    *(each.kind.value, each.amount_minor, each.currency),
+                    *(each.debit.account, each.debit.version, each.debit.balance_minor),
+                    *(each.credit.account, each.credit.version, each.credit.balance_minor),
+                )
+                for each in outcome.transfers
+            ], row
+        books = decided.applied_to(books)
+    return books
+
+
+def _command(row: tuple[Any, ...]) -> Command:
+    return PendingRow(*row[:10], *row[16:]).command()
+
+
+def _the_books_are_the_same(
+    books: Books,
     accounts: Mapping[str, tuple[Any, ...]],
+    advances: Mapping[int, tuple[Any, ...]],
+    instalments: Mapping[int, list[tuple[Any, ...]]],
 ) -> None:
-    """One after the other, in the order of the log, without a database: the same answers, transfers and accounts."""
-    decided = decide(Books.of([]), [PendingRow(*row[:10]).command() for row in log], now=clock.now())
-    for row, outcome in zip(log, decided.outcomes, strict=True):
-        assert (row[12], row[13]) == (outcome.status.value, outcome.reason and outcome.reason.value), row
-        assert transfers.get(row[0], []) == [
-            (
-                *(each.kind.value, each.amount_minor, each.currency),
-                *(each.debit.account, each.debit.version, each.debit.balance_minor),
-                *(each.credit.account, each.credit.version, each.credit.balance_minor),
-            )
-            for each in outcome.transfers
-        ], row
+    """What the rules lead to is what is written down: accounts, advances, and each of their instalments."""
     assert {name: each for name, each in accounts.items() if each[0] == "customer"} == {
         each.name: ("customer", each.currency, each.version, each.credits_minor, each.debits_minor)
-        for each in (*decided.opened, *decided.changed)
+        for each in books.accounts.values()
     }
+    assert advances == {
+        each.id: (
+            *(each.id, each.account, each.currency, each.amount_minor, each.first_due_on, each.count),
+            *(each.paid_minor, each.written_off_minor, each.state.value, each.version),
+        )
+        for each in books.advances.values()
+    }
+    assert instalments == {
+        advance.id: [
+            (
+                *(each.number, each.due_on, each.amount_minor, each.rolled_minor, each.paid_minor, each.state.value),
+                *(each.settled_by, each.attempts, each.attempted_at),
+            )
+            for each in advance.instalments
+        ]
+        for advance in books.advances.values()
+    }
+    for advance in books.advances.values():
+        assert accounted_minor(advance.instalments) == advance.amount_minor, advance

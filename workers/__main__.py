@@ -42,7 +42,7 @@ def run(stop: threading.Event) -> None:
     wait_for_postgres(database_url, wanted_version=latest_version())
     with pools.sync_pool(database_url, application_name="florin worker", size=wanted.worker_threads) as pool:
         broker = make_broker(redis_url)
-        actors.declare(broker, Applier(pool, now=clock.now), client(redis_url))
+        actors.declare(broker, Applier(pool, now=clock.now, rules=wanted.rules()), client(redis_url))
         broker.emit_after("process_boot")
         worker = Worker(broker, queues={COMMANDS}, worker_timeout=wanted.poll_ms, worker_threads=wanted.worker_threads)
         worker.queue_prefetch = wanted.queue_prefetch

@@ -6,6 +6,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from processor.domain.advances import Advance
+
 MAX_TOTAL_MINOR: Final = 2**63 - 1
 """The largest total of credits or debits that the ledger's bigint holds."""
 
@@ -19,10 +21,13 @@ class AccountStatus(Enum):
 
 
 class SystemKind(Enum):
-    """What the bank's own accounts are for; there is one of each per currency."""
+    """What the bank's own accounts are for; there is one of each per currency. Their order is in their ids."""
 
     SETTLEMENT = "settlement"
     FEE_INCOME = "fee_income"
+    ADVANCES_RECEIVABLE = "advances_receivable"
+    SUSPENSE = "suspense"
+    CREDIT_LOSS = "credit_loss"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +62,22 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The customer accounts by name. A name that a command gives and that is not here does not exist."""
+    """
+    The customer accounts by name, and advances by id. What a command names and is not here does not exist.
+
+    Of each account that a command about advances names, every live advance is here, and the one that is named.
+    """
 
     accounts: Mapping[str, Account]
+    advances: Mapping[int, Advance]
 
     @classmethod
-    def of(cls, accounts: Iterable[Account]) -> "Books":
-        """Books that hold just these accounts."""
-        return cls(MappingProxyType({account.name: account for account in accounts}))
+    def of(cls, accounts: Iterable[Account], advances: Iterable[Advance] = ()) -> "Books":
+        """Books that hold just these."""
+        return cls(
+            MappingProxyType({account.name: account for account in accounts}),
+            MappingProxyType({advance.id: advance for advance in advances}),
+        )
 
 
 def system_account_id(name: str) -> int:

@@ -1,10 +1,18 @@
-"""What a client may ask. A command is immutable, and its position is its place in line for ever."""
+"""
+What a client may ask. A command is immutable, and its position is its place in line for ever.
+
+``advance`` is an advance's id; ``None`` if the command named none that exists.
+"""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 MAX_AMOUNT_MINOR: Final = 2**53 - 1
 """The largest amount of one command, in minor units: what every JSON reader keeps exactly."""
+
+MAX_INSTALMENTS: Final = 104
+"""The weeks over which an advance may be repaid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +57,48 @@ class MakeTransfer:
     currency: str
 
 
-Command = OpenAccount | Deposit | Withdraw | MakeTransfer
+@dataclass(frozen=True, slots=True)
+class MakeAdvance:
+    """The bank lends: advances receivable -> ``account``. First due in a week, unless ``first_due_on`` says when."""
+
+    position: int
+    account: str
+    amount_minor: int
+    currency: str
+    instalments: int
+    first_due_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repay:
+    """Part of ``advance``, or all of it, is paid early: ``account`` -> advances receivable."""
+
+    position: int
+    account: str
+    advance: int | None
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOff:
+    """What is owed of ``advance`` is given up: credit loss -> advances receivable."""
+
+    position: int
+    account: str
+    advance: int | None
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """An instalment's day has come: ``account`` -> advances receivable. Sent by the scheduler only."""
+
+    position: int
+    account: str
+    advance: int | None
+    instalment: int
+    currency: str
+
+
+Command = OpenAccount | Deposit | Withdraw | MakeTransfer | MakeAdvance | Repay | WriteOff | Collect

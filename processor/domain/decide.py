@@ -4,33 +4,60 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from processor.domain.books import MAX_TOTAL_MINOR, Account, AccountStatus, Books, SystemKind, system_account
-from processor.domain.commands import Command, Deposit, MakeTransfer, OpenAccount, Withdraw
-from processor.domain.outcomes import Outcome, Reason, Side, Status, Transfer, TransferKind
+from processor.domain import lending
+from processor.domain.advances import Advance
+from processor.domain.answering import apply, refuse
+from processor.domain.books import Account, AccountStatus, Books, SystemKind, system_account
+from processor.domain.commands import (
+    Collect,
+    Command,
+    Deposit,
+    MakeAdvance,
+    MakeTransfer,
+    OpenAccount,
+    Repay,
+    Withdraw,
+    WriteOff,
+)
+from processor.domain.outcomes import Outcome, Reason, Side, Transfer, TransferKind
+from processor.domain.rules import Rules
+from processor.domain.working import Working, WorkingAccount
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """``outcomes[i]`` is for the i-th command. ``opened`` and ``changed`` are the accounts as they are at the end."""
+    """
+    ``outcomes[i]`` is for the i-th command.
+
+    ``opened`` and ``changed`` are the accounts, ``granted`` and ``altered`` the advances, as they are at the end.
+    """
 
     outcomes: Sequence[Outcome]
     opened: Sequence[Account]
     changed: Sequence[Account]
+    granted: Sequence[Advance] = ()
+    altered: Sequence[Advance] = ()
+
+    def applied_to(self, books: Books) -> Books:
+        """``books``, which were decided on, as they are afterwards."""
+        accounts = {account.name: account for account in (*self.opened, *self.changed)}
+        advances = {advance.id: advance for advance in (*self.granted, *self.altered)}
+        return Books.of((dict(books.accounts) | accounts).values(), (dict(books.advances) | advances).values())
 
 
-def decide(books: Books, commands: Iterable[Command], *, now: datetime) -> Decided:
+def decide(books: Books, commands: Iterable[Command], *, now: datetime, rules: Rules) -> Decided:
     """
     Answer each command in turn; a refusal is an answer too.
 
-    ``books`` holds every customer account that the commands name, as locked. The answers are the same however the
-    commands are split into batches. ``now`` is the instant of the decision.
+    ``books`` holds every customer account that the commands name, as locked, and what ``Books`` says of advances. The
+    answers are the same however the commands are split into batches. ``now`` is the instant of the decision.
     """
-    working = _Working(books)
-    outcomes = [_decide_one(working, command, now) for command in commands]
-    return Decided(outcomes, working.opened(), working.changed())
+    working = Working(books)
+    outcomes = [_decide_one(working, command, now, rules) for command in commands]
+    return Decided(outcomes, working.opened(), working.changed(), working.granted(), working.altered())
 
 
-def _decide_one(working: "_Working", command: Command, now: datetime) -> Outcome:  # noqa: ARG001
+def _decide_one(working: Working, command: Command, now: datetime, rules: Rules) -> Outcome:
     match command:
         case Deposit():
             return _decide_deposit(working, command)
@@ -40,49 +67,57 @@ def _decide_one(working: "_Working", command: Command, now: datetime) -> Outcome
             return _decide_transfer(working, command)
         case OpenAccount():
             return _decide_open_account(working, command)
+        case Collect():
+            return lending.decide_collect(working, command, now, rules)
+        case MakeAdvance():
+            return lending.decide_advance(working, command, now, rules)
+        case Repay():
+            return lending.decide_repay(working, command)
+        case WriteOff():
+            return lending.decide_write_off(working, command)
 
 
-def _decide_open_account(working: "_Working", command: OpenAccount) -> Outcome:
+def _decide_open_account(working: Working, command: OpenAccount) -> Outcome:
     if working.find(command.account) is not None:
-        return _refuse(command, Reason.ACCOUNT_ALREADY_EXISTS)
+        return refuse(command, Reason.ACCOUNT_ALREADY_EXISTS)
     working.open(command)
-    return _apply(command)
+    return apply(command)
 
 
-def _decide_deposit(working: "_Working", command: Deposit) -> Outcome:
+def _decide_deposit(working: Working, command: Deposit) -> Outcome:
     account = working.find(command.account)
     if account is None:
-        return _refuse(command, Reason.ACCOUNT_NOT_FOUND)
+        return refuse(command, Reason.ACCOUNT_NOT_FOUND)
     if account.currency != command.currency:
-        return _refuse(command, Reason.CURRENCY_MISMATCH)
+        return refuse(command, Reason.CURRENCY_MISMATCH)
     if account.status is AccountStatus.CLOSED:
-        return _refuse(command, Reason.ACCOUNT_NOT_OPEN)
+        return refuse(command, Reason.ACCOUNT_NOT_OPEN)
     if not account.can_take_credit(command.amount_minor):
-        return _refuse(command, Reason.BALANCE_LIMIT_EXCEEDED)
+        return refuse(command, Reason.BALANCE_LIMIT_EXCEEDED)
     settlement = Side(system_account(SystemKind.SETTLEMENT, command.currency))
     credit = account.credit(command.amount_minor)
-    return _apply(command, Transfer(TransferKind.DEPOSIT, settlement, credit, command.amount_minor, command.currency))
+    return apply(command, Transfer(TransferKind.DEPOSIT, settlement, credit, command.amount_minor, command.currency))
 
 
-def _decide_withdraw(working: "_Working", command: Withdraw) -> Outcome:
+def _decide_withdraw(working: Working, command: Withdraw) -> Outcome:
     account = working.find(command.account)
     if account is None:
-        return _refuse(command, Reason.ACCOUNT_NOT_FOUND)
+        return refuse(command, Reason.ACCOUNT_NOT_FOUND)
     if account.currency != command.currency:
-        return _refuse(command, Reason.CURRENCY_MISMATCH)
+        return refuse(command, Reason.CURRENCY_MISMATCH)
     if account.status is not AccountStatus.OPEN:
-        return _refuse(command, Reason.ACCOUNT_NOT_OPEN)
+        return refuse(command, Reason.ACCOUNT_NOT_OPEN)
     if account.available_minor < command.amount_minor:
-        return _refuse(command, Reason.INSUFFICIENT_FUNDS)
+        return refuse(command, Reason.INSUFFICIENT_FUNDS)
     if not account.can_take_debit(command.amount_minor + account.overdraft_fee_minor):
-        return _refuse(command, Reason.BALANCE_LIMIT_EXCEEDED)
+        return refuse(command, Reason.BALANCE_LIMIT_EXCEEDED)
     settlement = Side(system_account(SystemKind.SETTLEMENT, command.currency))
     debit = account.debit(command.amount_minor)
     paid = Transfer(TransferKind.WITHDRAWAL, debit, settlement, command.amount_minor, command.currency)
-    return _apply(command, paid, *_overdraft_fee(account))
+    return apply(command, paid, *_overdraft_fee(account))
 
 
-def _overdraft_fee(account: "_WorkingAccount") -> tuple[Transfer, ...]:
+def _overdraft_fee(account: WorkingAccount) -> tuple[Transfer, ...]:
     """The fee of a withdrawal that has just left the account below zero. It alone may pass the overdraft limit."""
     fee_minor = account.overdraft_fee_minor
     if account.balance_minor >= 0 or fee_minor == 0:
@@ -91,125 +126,17 @@ def _overdraft_fee(account: "_WorkingAccount") -> tuple[Transfer, ...]:
     return (Transfer(TransferKind.OVERDRAFT_FEE, account.debit(fee_minor), income, fee_minor, account.currency),)
 
 
-def _decide_transfer(working: "_Working", command: MakeTransfer) -> Outcome:
+def _decide_transfer(working: Working, command: MakeTransfer) -> Outcome:
     source, target = working.find(command.from_account), working.find(command.to_account)
     if source is None or target is None:
-        return _refuse(command, Reason.ACCOUNT_NOT_FOUND)
+        return refuse(command, Reason.ACCOUNT_NOT_FOUND)
     if source.currency != command.currency or target.currency != command.currency:
-        return _refuse(command, Reason.CURRENCY_MISMATCH)
+        return refuse(command, Reason.CURRENCY_MISMATCH)
     if source.status is not AccountStatus.OPEN or target.status is AccountStatus.CLOSED:
-        return _refuse(command, Reason.ACCOUNT_NOT_OPEN)
+        return refuse(command, Reason.ACCOUNT_NOT_OPEN)
     if source.available_minor < command.amount_minor:
-        return _refuse(command, Reason.INSUFFICIENT_FUNDS)
+        return refuse(command, Reason.INSUFFICIENT_FUNDS)
     if not source.can_take_debit(command.amount_minor) or not target.can_take_credit(command.amount_minor):
-        return _refuse(command, Reason.BALANCE_LIMIT_EXCEEDED)
+        return refuse(command, Reason.BALANCE_LIMIT_EXCEEDED)
     debit, credit = source.debit(command.amount_minor), target.credit(command.amount_minor)
-    return _apply(command, Transfer(TransferKind.TRANSFER, debit, credit, command.amount_minor, command.currency))
-
-
-def _apply(command: Command, *transfers: Transfer) -> Outcome:
-    return Outcome(command.position, Status.APPLIED, transfers=transfers)
-
-
-def _refuse(command: Command, reason: Reason) -> Outcome:
-    return Outcome(command.position, Status.REFUSED, reason)
-
-
-class _Working:
-    """The books while one call of ``decide`` writes in them."""
-
-    def __init__(self, books: Books) -> None:
-        self._read = books.accounts
-        self._accounts: dict[str, _WorkingAccount] = {}
-        self._opened: set[str] = set()
-
-    def find(self, name: str) -> "_WorkingAccount | None":
-        account = self._accounts.get(name)
-        if account is None and (read := self._read.get(name)) is not None:
-            account = self._accounts[name] = _WorkingAccount(read)
-        return account
-
-    def open(self, command: OpenAccount) -> None:
-        opened = Account(
-            name=command.account,
-            id=command.position,
-            currency=command.currency,
-            overdraft_limit_minor=command.overdraft_limit_minor,
-            overdraft_fee_minor=command.overdraft_fee_minor,
-        )
-        self._accounts[command.account] = _WorkingAccount(opened)
-        self._opened.add(command.account)
-
-    def opened(self) -> list[Account]:
-        return [self._accounts[name].closing() for name in sorted(self._opened)]
-
-    def changed(self) -> list[Account]:
-        """In order of name, so that two batches never update rows in opposite orders."""
-        return [
-            account.closing()
-            for name, account in sorted(self._accounts.items())
-            if name not in self._opened and account.version != self._read[name].version
-        ]
-
-
-class _WorkingAccount:
-    """An account that takes debits and credits. The rules have been checked before either is called."""
-
-    __slots__ = (
-        "_read",
-        "balance_minor",
-        "credits_minor",
-        "currency",
-        "debits_minor",
-        "overdraft_fee_minor",
-        "status",
-        "version",
-    )
-
-    def __init__(self, read: Account) -> None:
-        self._read = read
-        self.currency = read.currency
-        self.status = read.status
-        self.version = read.version
-        self.credits_minor = read.credits_minor
-        self.debits_minor = read.debits_minor
-        self.balance_minor = read.balance_minor
-        self.overdraft_fee_minor = read.overdraft_fee_minor
-
-    @property
-    def available_minor(self) -> int:
-        return self.balance_minor - self._read.held_minor + self._read.overdraft_limit_minor
-
-    def can_take_credit(self, amount_minor: int) -> bool:
-        return self.credits_minor + amount_minor <= MAX_TOTAL_MINOR
-
-    def can_take_debit(self, amount_minor: int) -> bool:
-        return self.debits_minor + amount_minor <= MAX_TOTAL_MINOR
-
-    def credit(self, amount_minor: int) -> Side:
-        self.credits_minor += amount_minor
-        return self._moved(amount_minor)
-
-    def debit(self, amount_minor: int) -> Side:
-        self.debits_minor += amount_minor
-        return self._moved(-amount_minor)
-
-    def _moved(self, by_minor: int) -> Side:
-        self.balance_minor += by_minor
-        self.version += 1
-        return Side(self._read.name, self.version, self.balance_minor)
-
-    def closing(self) -> Account:
-        read = self._read
-        return Account(
-            name=read.name,
-            id=read.id,
-            currency=read.currency,
-            status=self.status,
-            version=self.version,
-            credits_minor=self.credits_minor,
-            debits_minor=self.debits_minor,
-            held_minor=read.held_minor,
-            overdraft_limit_minor=read.overdraft_limit_minor,
-            overdraft_fee_minor=read.overdraft_fee_minor,
-        )
+    return apply(command, Transfer(TransferKind.TRANSFER, debit, credit, command.amount_minor, command.currency))

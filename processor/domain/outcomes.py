@@ -19,8 +19,16 @@ class Reason(Enum):
 
     ACCOUNT_ALREADY_EXISTS = "account_already_exists"
     ACCOUNT_NOT_FOUND = "account_not_found"
+    ADVANCE_NOT_FOUND = "advance_not_found"
     CURRENCY_MISMATCH = "currency_mismatch"
+    ADVANCE_NOT_OPEN = "advance_not_open"
+    INSTALMENT_NOT_SCHEDULED = "instalment_not_scheduled"
+    INSTALMENT_NOT_DUE = "instalment_not_due"
     ACCOUNT_NOT_OPEN = "account_not_open"
+    AMOUNT_OUT_OF_BOUNDS = "amount_out_of_bounds"
+    DUE_DATE_OUT_OF_BOUNDS = "due_date_out_of_bounds"
+    ADVANCE_LIMIT_REACHED = "advance_limit_reached"
+    REPAYMENT_ABOVE_REMAINING = "repayment_above_remaining"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     BALANCE_LIMIT_EXCEEDED = "balance_limit_exceeded"
     INTERNAL_ERROR = "internal_error"
@@ -34,8 +42,16 @@ class Reason(Enum):
 _TEXTS = {
     Reason.ACCOUNT_ALREADY_EXISTS: "An account of this name exists already.",
     Reason.ACCOUNT_NOT_FOUND: "There is no account of this name.",
+    Reason.ADVANCE_NOT_FOUND: "The account has no advance of this id.",
     Reason.CURRENCY_MISMATCH: "The account is in another currency than the command.",
+    Reason.ADVANCE_NOT_OPEN: "The advance is repaid or written off: nothing is owed.",
+    Reason.INSTALMENT_NOT_SCHEDULED: "The instalment was paid, missed or written off before.",
+    Reason.INSTALMENT_NOT_DUE: "The instalment is due on a later day.",
     Reason.ACCOUNT_NOT_OPEN: "The account is frozen or closed.",
+    Reason.AMOUNT_OUT_OF_BOUNDS: "The amount is below the smallest or above the largest advance.",
+    Reason.DUE_DATE_OUT_OF_BOUNDS: "The first instalment would be due in the past, or in more than a year.",
+    Reason.ADVANCE_LIMIT_REACHED: "The account has as many open advances as it may have.",
+    Reason.REPAYMENT_ABOVE_REMAINING: "The amount is above what is owed.",
     Reason.INSUFFICIENT_FUNDS: "The amount is above what is available on the account.",
     Reason.BALANCE_LIMIT_EXCEEDED: "The account's total would pass the largest number that the books can hold.",
     Reason.INTERNAL_ERROR: "The command could not be processed; a person has been told. Nothing was moved.",
@@ -49,6 +65,10 @@ class TransferKind(Enum):
     WITHDRAWAL = "withdrawal"
     TRANSFER = "transfer"
     OVERDRAFT_FEE = "overdraft_fee"
+    ADVANCE = "advance"
+    COLLECTION = "collection"
+    REPAYMENT = "repayment"
+    WRITE_OFF = "write_off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,23 @@ from typing import Any, Final, LiteralString
 from psycopg import Connection, Cursor
 
 from processor.account_keys import account_key
+from processor.domain.advances import Advance
 from processor.domain.books import Account, AccountStatus, Books, system_account_id
-from processor.domain.commands import Command, Deposit, MakeTransfer, OpenAccount, Withdraw
+from processor.domain.commands import (
+    Collect,
+    Command,
+    Deposit,
+    MakeAdvance,
+    MakeTransfer,
+    OpenAccount,
+    Repay,
+    Withdraw,
+    WriteOff,
+)
 from processor.domain.decide import Decided
 from processor.domain.outcomes import Outcome, Side
 from processor.errors import BooksError
+from processor.store import advances
 from processor.store.arrays import bigints
 
 # The oldest pending commands of the locked accounts, as far as the message goes. Whatever is not read is younger than
@@ -21,7 +33,10 @@ from processor.store.arrays import bigints
 GATHER_COMMANDS: Final[LiteralString] = """
     SELECT
         position, type, account, from_account, to_account, amount_minor, currency,
-        overdraft_limit_minor, overdraft_fee_minor, accepted_at
+        overdraft_limit_minor, overdraft_fee_minor, accepted_at,
+        instalments, first_due_on,
+        (SELECT granting.position FROM command AS granting WHERE granting.id = command.advance_id) AS advance,
+        instalment
     FROM command
     WHERE position IN (
         SELECT DISTINCT head.position
@@ -132,6 +147,8 @@ SELECT_LINES: Final[LiteralString] = """
 
 INSERT_DEAD_LETTER: Final[LiteralString] = "INSERT INTO dead_letter (position, error, failed_at) VALUES (%b, %b, %b)"
 
+_ABOUT_ADVANCES: Final = frozenset({"advance", "repay", "write_off", "collect"})
+
 # Is any of the commands that a message names still waiting? Most repeated messages end here.
 LOOK: Final[LiteralString] = "SELECT EXISTS (SELECT FROM pending WHERE position = ANY(%b::bigint[]))"
 
@@ -154,6 +171,10 @@ class PendingRow:
     overdraft_limit_minor: Any
     overdraft_fee_minor: Any
     accepted_at: datetime
+    instalments: Any = None
+    first_due_on: Any = None
+    advance: Any = None
+    instalment: Any = None
 
     def account_keys(self) -> set[int]:
         """The lock keys of the accounts that the command touches."""
@@ -161,21 +182,24 @@ class PendingRow:
 
     def command(self) -> Command:
         """The command itself. Raises ``BooksError`` if the row is of a kind that this code does not know."""
+        position, account, amount_minor, currency = self.position, self.account, self.amount_minor, self.currency
         match self.type:
             case "deposit":
-                return Deposit(self.position, self.account, self.amount_minor, self.currency)
+                return Deposit(position, account, amount_minor, currency)
             case "withdraw":
-                return Withdraw(self.position, self.account, self.amount_minor, self.currency)
+                return Withdraw(position, account, amount_minor, currency)
             case "transfer":
-                return MakeTransfer(self.position, self.from_account, self.to_account, self.amount_minor, self.currency)
+                return MakeTransfer(position, self.from_account, self.to_account, amount_minor, currency)
             case "open_account":
-                return OpenAccount(
-                    self.position,
-                    self.account,
-                    self.currency,
-                    self.overdraft_limit_minor,
-                    self.overdraft_fee_minor,
-                )
+                return OpenAccount(position, account, currency, self.overdraft_limit_minor, self.overdraft_fee_minor)
+            case "collect":
+                return Collect(position, account, self.advance, self.instalment, currency)
+            case "advance":
+                return MakeAdvance(position, account, amount_minor, currency, self.instalments, self.first_due_on)
+            case "repay":
+                return Repay(position, account, self.advance, amount_minor, currency)
+            case "write_off":
+                return WriteOff(position, account, self.advance, currency)
         raise BooksError(f"command {self.position} has the unknown type {self.type!r}: deploy the workers first")
 
 
@@ -204,9 +228,21 @@ def gather(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -
     accounts = conn.execute(GATHER_ACCOUNTS, [wanted])
     pending = [PendingRow(*row) for row in rows]
     return pending, Books.of(
-        Account(name, id_, currency, AccountStatus(status), *totals)
-        for name, id_, currency, status, *totals in accounts
+        (
+            Account(name, id_, currency, AccountStatus(status), *totals)
+            for name, id_, currency, status, *totals in accounts
+        ),
+        _gather_advances(conn, pending),
     )
+
+
+def _gather_advances(conn: Connection, pending: Sequence[PendingRow]) -> Sequence[Advance]:
+    """A round trip more, for batches that have to do with advances only."""
+    lending = [row for row in pending if row.type in _ABOUT_ADVANCES]
+    if not lending:
+        return ()
+    keys = {account_key(row.account) for row in lending}
+    return advances.gather(conn, keys, {row.advance for row in lending if row.advance is not None})
 
 
 def read_lines(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -> list[InLine]:
@@ -234,10 +270,13 @@ def record(conn: Connection, books: Books, decided: Decided, *, now: datetime) -
         _insert_outcomes(conn, decided.outcomes, now)
         _insert_transfers(conn, decided.outcomes, ids)
         updated = _update_accounts(conn, books, decided.changed)
+        lent = advances.record(conn, books, decided, ids, now=now)
         conn.execute(DELETE_PENDING, [bigints(outcome.position for outcome in decided.outcomes)])
     kept = {account_id for (account_id,) in updated}
     if others := [account.name for account in decided.changed if account.id not in kept]:
         raise BooksError(f"not as they were read under their locks: {', '.join(others)}")
+    if lent is not None:
+        lent.check()
 
 
 def left_in_line(conn: Connection, positions: Collection[int]) -> list[InLine]:
@@ -250,6 +289,7 @@ def record_dead_letter(conn: Connection, outcome: Outcome, error: str, *, now: d
     with conn.pipeline():
         _insert_outcomes(conn, [outcome], now)
         conn.execute(INSERT_DEAD_LETTER, [outcome.position, error, now])
+        advances.count_attempt(conn, outcome.position, now=now)
         conn.execute(DELETE_PENDING, [bigints([outcome.position])])
 
 

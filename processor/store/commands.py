@@ -1,11 +1,11 @@
 """Commands as accepted, and the lines in which they wait."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, Connection
 
 from processor.store.arrays import bigints
 from processor.submissions import FIELDS, CommandBody, Receipt, Submission
@@ -16,19 +16,23 @@ ACCEPT: Final[LiteralString] = """
     WITH incoming AS (
         SELECT * FROM unnest(
             %b::uuid[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-            %b::bigint[], %b::bigint[], %b::bigint[], %b::text[], %b::text[]
+            %b::bigint[], %b::bigint[], %b::bigint[], %b::smallint[], %b::date[], %b::uuid[], %b::smallint[],
+            %b::text[], %b::text[], %b::text[]
         ) WITH ORDINALITY AS incoming (
             id, client_id, idempotency_key, type, currency, account, from_account, to_account,
-            amount_minor, overdraft_limit_minor, overdraft_fee_minor, reference, metadata, arrival
+            amount_minor, overdraft_limit_minor, overdraft_fee_minor, instalments, first_due_on, advance_id, instalment,
+            reason, reference, metadata, arrival
         )
     ), accepted AS (
         INSERT INTO command (
             id, client_id, idempotency_key, type, currency, account, from_account, to_account,
-            amount_minor, overdraft_limit_minor, overdraft_fee_minor, reference, metadata, accepted_at
+            amount_minor, overdraft_limit_minor, overdraft_fee_minor, instalments, first_due_on, advance_id, instalment,
+            reason, reference, metadata, accepted_at
         )
         SELECT
             id, client_id, idempotency_key, type, currency, account, from_account, to_account,
-            amount_minor, overdraft_limit_minor, overdraft_fee_minor, reference, metadata::jsonb, %b
+            amount_minor, overdraft_limit_minor, overdraft_fee_minor, instalments, first_due_on, advance_id, instalment,
+            reason, reference, metadata::jsonb, %b
         FROM incoming ORDER BY arrival
         ON CONFLICT (client_id, idempotency_key) DO NOTHING
         RETURNING position, id
@@ -44,7 +48,8 @@ ACCEPT: Final[LiteralString] = """
 SELECT_BY_KEYS: Final[LiteralString] = """
     SELECT
         client_id, idempotency_key, id, position, accepted_at, type, currency, account, from_account, to_account,
-        amount_minor, overdraft_limit_minor, overdraft_fee_minor, reference, metadata
+        amount_minor, overdraft_limit_minor, overdraft_fee_minor, instalments, first_due_on, advance_id, instalment,
+        reason, reference, metadata
     FROM command JOIN unnest(%b::bigint[], %b::text[]) AS wanted (client_id, idempotency_key)
     USING (client_id, idempotency_key)
 """
@@ -76,13 +81,26 @@ async def accept(
             bigints(each.body.amount_minor for each in submissions),
             bigints(each.body.overdraft_limit_minor for each in submissions),
             bigints(each.body.overdraft_fee_minor for each in submissions),
-            [each.body.reference for each in submissions],
-            [None if each.body.metadata is None else json.dumps(dict(each.body.metadata)) for each in submissions],
+            _sparse(each.body.instalments for each in submissions),
+            _sparse(each.body.first_due_on for each in submissions),
+            _sparse(each.body.advance_id for each in submissions),
+            _sparse(each.body.instalment for each in submissions),
+            _sparse(each.body.reason for each in submissions),
+            _sparse(each.body.reference for each in submissions),
+            _sparse(
+                None if each.body.metadata is None else json.dumps(dict(each.body.metadata)) for each in submissions
+            ),
             now,
             [id_ for id_, _ in lines],
             bigints(key for _, key in lines),
         ],
     )
+
+
+def _sparse(values: Iterable[Any]) -> list[Any]:
+    """A column that most groups leave empty: ``unnest`` fills what a shorter list lacks with NULLs."""
+    listed = list(values)
+    return listed if any(value is not None for value in listed) else []
 
 
 async def find_by_keys(
@@ -97,6 +115,12 @@ async def find_by_keys(
         )
         async for client_id, key, id_, position, accepted_at, type_, currency, *rest in cursor
     }
+
+
+def backlog_reaches(conn: Connection, limit: int) -> bool:
+    """Whether so many places in line are taken."""
+    row = conn.execute(COUNT_BACKLOG, [limit]).fetchone()
+    return row is not None and int(row[0]) >= limit
 
 
 async def count_backlog(conn: AsyncConnection, limit: int) -> int:

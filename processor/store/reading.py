@@ -18,7 +18,8 @@ _SELECT: Final[LiteralString] = """
         command.id, command.position, command.client_id, command.idempotency_key, command.accepted_at,
         outcome.status, outcome.reason, outcome.decided_at,
         command.type, command.currency, command.account, command.from_account, command.to_account,
-        command.amount_minor, command.overdraft_limit_minor, command.overdraft_fee_minor,
+        command.amount_minor, command.overdraft_limit_minor, command.overdraft_fee_minor, command.instalments,
+        command.first_due_on, command.advance_id, command.instalment, command.reason,
         command.reference, command.metadata
     FROM command LEFT JOIN outcome USING (position)
 """

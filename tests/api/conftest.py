@@ -13,6 +13,12 @@ from tests.conftest import TEMPLATE
 from tests.folders import throwaway_folder
 from tests.stack import Stack, new_database
 
+SETTINGS = {
+    "FLORIN_KEY_CACHE_S": "1",
+    "FLORIN_CHECK_ADVANCES_EVERY_S": "1",
+    "FLORIN_ADVANCE_BOUNDS": '{"EUR": ["10.00", "500.00"]}',
+}
+
 
 class Api:
     """A client of the API with a key of its own."""
@@ -51,6 +57,19 @@ class Api:
         document: dict[str, Any] = answer.json()
         return document
 
+    def granted(self, account: str, amount: str = "100.00", currency: str = "USD", **more: object) -> str:
+        """The id of a new advance to the account."""
+        document = self.settle(an_advance(account, amount, currency, **more))
+        assert document["status"] == "applied", document
+        return str(document["id"])
+
+    def advance(self, advance_id: str) -> dict[str, Any]:
+        """The advance as it is now."""
+        answer = self.http.get(f"/v1/advances/{advance_id}")
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
 
 def a_deposit(account: str, amount: object = "10.50", currency: str = "USD", **more: object) -> dict[str, object]:
     """The body of a deposit."""
@@ -65,6 +84,25 @@ def a_withdrawal(account: str, amount: object = "10.50", currency: str = "USD", 
 def a_transfer(source: str, target: str, amount: object = "10.50", currency: str = "USD") -> dict[str, object]:
     """The body of a transfer."""
     return {"type": "transfer", "from_account": source, "to_account": target, "amount": amount, "currency": currency}
+
+
+def an_advance(account: str, amount: object = "100.00", currency: str = "USD", **more: object) -> dict[str, object]:
+    """The body of an advance."""
+    return {"type": "advance", "account": account, "amount": amount, "currency": currency, **more}
+
+
+def a_repayment(
+    account: str, advance_id: object, amount: object = "10.50", currency: str = "USD", **more: object
+) -> dict[str, object]:
+    """The body of an early repayment."""
+    of = {"account": account, "advance_id": advance_id}
+    return {"type": "repay", **of, "amount": amount, "currency": currency, **more}
+
+
+def a_write_off(account: str, advance_id: object, currency: str = "USD", **more: object) -> dict[str, object]:
+    """The body of a write-off."""
+    of = {"account": account, "advance_id": advance_id}
+    return {"type": "write_off", **of, "currency": currency, "reason": "bankrupt", **more}
 
 
 def assert_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
@@ -84,7 +122,7 @@ def stack(servers: LocalServers, _application_password: str) -> Iterator[Stack]:
         throwaway_folder() as folder,
         LocalServers(folder, postgres=False) as queue,
         new_database(servers, TEMPLATE, _application_password) as (owner_url, app_url),
-        Stack(owner_url, app_url, queue.redis_url, folder, api=2, settings={"FLORIN_KEY_CACHE_S": "1"}) as stack,
+        Stack(owner_url, app_url, queue.redis_url, folder, api=2, settings=SETTINGS) as stack,
     ):
         yield stack
 

@@ -7,11 +7,15 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.conftest import Api, a_deposit, a_transfer, assert_problem
+from tests.api.conftest import Api, a_deposit, a_repayment, a_transfer, a_write_off, an_advance, assert_problem
 
 OPENING = {"type": "open_account", "account": "1001", "currency": "USD"}
 DEPOSIT = a_deposit("1001")
 TRANSFER = a_transfer("1001", "1002")
+ADVANCE = an_advance("1001")
+REPAYMENT = a_repayment("1001", "0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f")
+WRITE_OFF = a_write_off("1001", "0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f")
+BODIES: list[dict[str, Any]] = [OPENING, DEPOSIT, TRANSFER, ADVANCE, REPAYMENT, WRITE_OFF]
 
 
 def without(body: dict[str, Any], name: str) -> dict[str, Any]:
@@ -57,11 +61,10 @@ AMOUNTS = {
 
 
 @pytest.mark.parametrize("amount", AMOUNTS.values(), ids=AMOUNTS)
-@pytest.mark.parametrize("kind", ["deposit", "transfer"])
-def test_what_is_no_amount_is_refused(api: Api, kind: str, amount: object) -> None:
+@pytest.mark.parametrize("body", [DEPOSIT, TRANSFER, ADVANCE, REPAYMENT], ids=lambda body: body["type"])
+def test_what_is_no_amount_is_refused(api: Api, body: dict[str, Any], amount: object) -> None:
     """Money is never guessed at: no float, no rounding, no zero."""
-    body = (DEPOSIT if kind == "deposit" else TRANSFER) | {"amount": amount}
-    problem = assert_problem(api.post(body), 422, "invalid")
+    problem = assert_problem(api.post(body | {"amount": amount}), 422, "invalid")
 
     assert [each["field"] for each in problem["errors"]] == ["amount"]
     assert len(problem["errors"][0]["message"]) > 10
@@ -110,7 +113,7 @@ CURRENCIES: dict[str, object] = {
 
 
 @pytest.mark.parametrize("currency", CURRENCIES.values(), ids=CURRENCIES)
-@pytest.mark.parametrize("body", [OPENING, DEPOSIT, TRANSFER], ids=["open_account", "deposit", "transfer"])
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body["type"])
 def test_what_is_no_currency_is_refused(api: Api, body: dict[str, Any], currency: object) -> None:
     """Before anything that depends on it."""
     problem = assert_problem(api.post(body | {"currency": currency}), 422, "invalid")
@@ -137,8 +140,16 @@ NAMES: dict[str, object] = {
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 @pytest.mark.parametrize(
     ("body", "field"),
-    [(OPENING, "account"), (DEPOSIT, "account"), (TRANSFER, "from_account"), (TRANSFER, "to_account")],
-    ids=["open_account", "deposit", "from", "to"],
+    [
+        (OPENING, "account"),
+        (DEPOSIT, "account"),
+        (TRANSFER, "from_account"),
+        (TRANSFER, "to_account"),
+        (ADVANCE, "account"),
+        (REPAYMENT, "account"),
+        (WRITE_OFF, "account"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["type"],
 )
 def test_what_is_no_account_is_refused(api: Api, body: dict[str, Any], field: str, name: object) -> None:
     """The bank's own accounts among it: no client may name them."""
@@ -155,7 +166,7 @@ def test_an_account_may_have_any_such_name(api: Api, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("body", "name"),
-    [(body, name) for body in (OPENING, DEPOSIT, TRANSFER) for name in body],
+    [(body, name) for body in BODIES for name in body],
     ids=lambda value: value if isinstance(value, str) else value["type"],
 )
 def test_a_field_that_is_missing_is_named(api: Api, body: dict[str, Any], name: str) -> None:
@@ -176,6 +187,11 @@ def test_a_field_that_is_missing_is_named(api: Api, body: dict[str, Any], name: 
         (TRANSFER, "account"),
         (TRANSFER, "überweisung"),
         (TRANSFER, "a\0b"),
+        (ADVANCE, "advance_id"),
+        (ADVANCE, "instalment"),
+        (REPAYMENT, "instalments"),
+        (REPAYMENT, "reason"),
+        (WRITE_OFF, "amount"),
     ],
 )
 def test_a_field_that_is_not_known_is_refused(api: Api, body: dict[str, Any], name: str) -> None:
@@ -185,13 +201,115 @@ def test_a_field_that_is_not_known_is_refused(api: Api, body: dict[str, Any], na
     assert [(each["field"], each["message"]) for each in problem["errors"]] == [(name, "there is no such field")]
 
 
-@pytest.mark.parametrize("kind", ["loan", "", "Deposit", None, 1, ["deposit"], {"deposit": 1}, "deposit\0"])
-def test_a_type_that_is_not_known_is_refused(api: Api, kind: object) -> None:
-    """With those that are."""
-    problem = assert_problem(api.post(DEPOSIT | {"type": kind}), 422, "invalid")
+@pytest.mark.parametrize("kind", ["loan", "", "Deposit", None, 1, ["deposit"], {"deposit": 1}, "deposit\0", "collect"])
+def test_a_type_that_is_not_known_is_refused(api: Api, admin: Api, kind: object) -> None:
+    """With those that are. Only the scheduler collects: to clients, and to admins, there is no such command."""
+    for client in (api, admin):
+        (error,) = assert_problem(client.post(DEPOSIT | {"type": kind}), 422, "invalid")["errors"]
+        known = "open_account, deposit, withdraw, transfer, advance, repay, write_off"
 
-    assert [each["field"] for each in problem["errors"]] == ["type"]
-    assert "deposit" in problem["errors"][0]["message"]
+        assert (error["field"], error["message"]) == ("type", f"give one of {known}")
+
+
+DAYS: dict[str, object] = {
+    "a number": 20261127,
+    "a fraction": 1.5,
+    "a boolean": True,
+    "a list": ["2026-11-27"],
+    "empty": "",
+    "without hyphens": "20261127",
+    "a week": "2026-W48-5",
+    "an instant": "2026-11-27T00:00:00Z",
+    "another order": "27-11-2026",
+    "slashes": "2026/11/27",
+    "one digit": "2026-1-7",
+    "a line break": "2026-11-27\n",
+    "a blank": " 2026-11-27",
+    "other digits": "\u0968\u0966\u0968\u096c-11-27",
+    "words": "tomorrow",
+}
+
+
+@pytest.mark.parametrize("day", DAYS.values(), ids=DAYS)
+def test_what_is_no_day_is_refused(api: Api, day: object) -> None:
+    """A day is never guessed at: who writes numbers may mean seconds."""
+    problem = assert_problem(api.post(ADVANCE | {"first_due_on": day}), 422, "invalid")
+    (error,) = problem["errors"]
+
+    assert (error["field"], error["message"]) == ("first_due_on", 'not a day: give a string such as "2026-11-27"')
+
+
+@pytest.mark.parametrize("day", ["0000-01-01", "2026-13-01", "2026-02-29", "2026-11-00"])
+def test_a_day_that_the_calendar_does_not_have_is_refused(api: Api, day: str) -> None:
+    """No neighbour is taken for it."""
+    (error,) = assert_problem(api.post(ADVANCE | {"first_due_on": day}), 422, "invalid")["errors"]
+
+    assert (error["field"], error["message"]) == ("first_due_on", f"the calendar has no day {day}")
+
+
+@pytest.mark.parametrize("instalments", [0, -1, 105, 2**31, 2**64, 10**30, 12.0, 1.5, True, "12", None, [12], {}])
+def test_what_is_no_number_of_instalments_is_refused(api: Api, instalments: object) -> None:
+    """A week at least, and two years at most."""
+    problem = assert_problem(api.post(ADVANCE | {"instalments": instalments}), 422, "invalid")
+
+    assert [each["field"] for each in problem["errors"]] == ["instalments"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "more", "smallest"),
+    [
+        ("0.11", "USD", {}, "12 instalments: give 0.12 USD"),
+        ("11", "JPY", {}, "12 instalments: give 12 JPY"),
+        ("0.103", "KWD", {"instalments": 104}, "104 instalments: give 0.104 KWD"),
+    ],
+)
+def test_each_instalment_needs_a_minor_unit(
+    api: Api, amount: str, currency: str, more: dict[str, int], smallest: str
+) -> None:
+    """Less cannot be divided, and the answer says what can."""
+    problem = assert_problem(api.post(an_advance("1001", amount, currency, **more)), 422, "invalid")
+    (error,) = problem["errors"]
+
+    assert error["field"] == "amount"
+    assert smallest in error["message"]
+    enough = smallest.split()[-2]
+    assert api.post(an_advance("1001", enough, currency, **more)).status_code == 202
+
+
+IDS: dict[str, object] = {
+    "a number": 17,
+    "null": None,
+    "a boolean": True,
+    "a list": ["0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f"],
+    "empty": "",
+    "a position": "17",
+    "without hyphens": "0199a0b27d5e7c3a9f113a1f0c2d4e5f",
+    "in braces": "{0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f}",
+    "a URN": "urn:uuid:0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f",
+    "a line break": "0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f\n",
+    "no hexadecimal digit": "0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5g",
+    "wide digits": "\uff10199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f",
+    "its address": "/v1/advances/0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f",
+}
+
+
+@pytest.mark.parametrize("advance_id", IDS.values(), ids=IDS)
+@pytest.mark.parametrize("body", [REPAYMENT, WRITE_OFF], ids=lambda body: body["type"])
+def test_what_is_no_id_is_refused(api: Api, body: dict[str, Any], advance_id: object) -> None:
+    """And the answer says which id is meant."""
+    problem = assert_problem(api.post(body | {"advance_id": advance_id}), 422, "invalid")
+    (error,) = problem["errors"]
+
+    assert error["field"] == "advance_id"
+    assert 'give the "id" of the receipt' in error["message"]
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 256, "a\0b", 17, None, ["bankrupt"]], ids=str)
+def test_a_write_off_says_why(api: Api, reason: object) -> None:
+    """Those who read the books later will ask."""
+    problem = assert_problem(api.post(WRITE_OFF | {"reason": reason}), 422, "invalid")
+
+    assert [each["field"] for each in problem["errors"]] == ["reason"]
 
 
 def test_a_transfer_to_itself_is_refused(api: Api) -> None:

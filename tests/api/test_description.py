@@ -37,6 +37,8 @@ OPERATIONS = [
     "GET /v1/commands/{command_id}",
     "POST /v1/commands/batch",
     "GET /v1/accounts/{account}",
+    "GET /v1/advances",
+    "GET /v1/advances/{advance_id}",
 ]
 
 
@@ -58,6 +60,8 @@ def test_the_description_is_valid_openapi(stranger: Api) -> None:
         "/v1/commands/{command_id}",
         "/v1/commands/batch",
         "/v1/accounts/{account}",
+        "/v1/advances",
+        "/v1/advances/{advance_id}",
         "/healthz",
         "/readyz",
         "/metrics",
@@ -76,6 +80,8 @@ def test_the_description_is_valid_openapi(stranger: Api) -> None:
         ("GET /v1/commands", {200, 401, 403, 404, 422, 500, 503}),
         ("GET /v1/commands/{command_id}", {200, 401, 403, 404, 500, 503}),
         ("GET /v1/accounts/{account}", {200, 401, 403, 404, 500, 503}),
+        ("GET /v1/advances", {200, 401, 403, 422, 500, 503}),
+        ("GET /v1/advances/{advance_id}", {200, 401, 403, 404, 500, 503}),
     ],
 )
 def test_the_description_says_what_may_go_wrong(stranger: Api, operation: str, statuses: set[int]) -> None:

@@ -24,8 +24,13 @@ def test_a_stack_that_can_work_is_ready(stranger: Api) -> None:
 
 def test_the_metrics_can_be_read_and_are_all_there(api: Api, stranger: Api) -> None:
     """Every figure that the code keeps, from all processes: alerts are written against these names."""
-    api.settle(a_deposit(api.opened()))
-    assert wait_until(lambda: "florin_job_runs_total" in stranger.http.get("/metrics").text, timeout_s=10)
+    api.granted(api.opened())
+
+    def jobs_have_run() -> bool:
+        text = stranger.http.get("/metrics").text
+        return "florin_job_runs_total" in text and "florin_overdue_amount{" in text
+
+    assert wait_until(jobs_have_run, timeout_s=10)
     answer = stranger.http.get("/metrics")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
     wanted = {

@@ -295,7 +295,7 @@ def killing(engine: Engine, times: int = 1) -> Callable[[], None]:
             left.pop()
             victims = engine.rows("""
                 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-                WHERE application_name = 'test worker' AND datname = current_database() AND state <> 'idle'
+                WHERE application_name = 'florin engine' AND datname = current_database() AND state <> 'idle'
             """)
             assert victims
 

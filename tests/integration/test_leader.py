@@ -1,7 +1,7 @@
 """Of several schedulers one works, and another takes over when its connection is gone."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
@@ -27,10 +27,11 @@ class Ticks(threading.Event):
 class Scheduler:
     """One process of several: notes when it leads and when it rests."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, failing: Sequence[Exception] = ()) -> None:
         self.leads = False
         self.history: list[str] = []
         self.stop = Ticks()
+        self._failing = list(failing)
         self._leadership = Leadership(database.app_url)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -43,7 +44,11 @@ class Scheduler:
     def _run(self) -> None:
         self._leadership.hold(self.stop, every_s=0.02, lead=self._lead, rest=self._rest)
 
-    def _lead(self) -> None:
+    def _lead(self, conn: psycopg.Connection) -> None:
+        if self._failing:
+            self.history.append("fails")
+            raise self._failing.pop()
+        conn.execute("SELECT")
         self.leads = True
         self.history.append("leads")
 
@@ -53,9 +58,9 @@ class Scheduler:
 
 
 @contextmanager
-def schedulers(database: Database, count: int) -> Iterator[list[Scheduler]]:
-    """Several at once. The threads are ended whatever happens."""
-    started = [Scheduler(database) for _ in range(count)]
+def schedulers(database: Database, count: int, *, failing: Sequence[Exception] = ()) -> Iterator[list[Scheduler]]:
+    """Several at once, each of which fails to begin as often as is said. The threads are ended whatever happens."""
+    started = [Scheduler(database, failing) for _ in range(count)]
     try:
         yield started
     finally:
@@ -131,3 +136,13 @@ def test_without_postgres_nobody_leads(database: Database, monkeypatch: pytest.M
         eventually(lambda: only.leads)
 
     assert rested
+
+
+def test_who_cannot_begin_does_not_lead_and_tries_again(database: Database) -> None:
+    """The connection broke between the lock and the first job: another may have the lock by now, or nobody."""
+    with schedulers(database, 1, failing=[psycopg.OperationalError("")]) as (only,):
+        eventually(lambda: only.leads)
+        held = leaders(database)
+
+    assert only.history == ["fails", "leads", "rests"]
+    assert len(held) == 1

@@ -1,26 +1,21 @@
-"""From a lost message to its outcome: real workers take what the sweeper sends, and a job that fails is tried again."""
+"""From a lost message to its outcome: real workers take what the sweeper sends."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
 import dramatiq
 import pytest
-import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
 from dramatiq import Worker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Retries
-from prometheus_client import REGISTRY
 
 from cli.servers import LocalServers
 from processor import clock
-from processor.settings import Settings
 from processor.store.books import InLine
 from processor.sweep import Sweeper
-from scheduler.timetable import timetable
 from tests.builders import deposit, opening, transfer, withdraw
 from tests.engine import Engine
 from tests.eventually import eventually
@@ -152,84 +147,3 @@ def test_dramatiqs_own_retries_lose_a_message_that_they_cannot_put_back(
         eventually(lambda: not broker.client.exists(f"{key}.msgs"))
 
         assert not broker.client.exists(key, f"{key}.XQ", f"{key}.DQ", f"{key}.DQ.msgs")
-
-
-# The timetable.
-
-
-class ASweeper(Sweeper):
-    """Does what the test says in place of sweeping."""
-
-    def __init__(self, job: Callable[[], object]) -> None:
-        self._job = job
-
-    def sweep(self) -> int:
-        self._job()
-        return 0
-
-
-@contextmanager
-def running(
-    sweep: Callable[[], object], roll_forward: Callable[[], object], *, every_s: float = 0.01
-) -> Iterator[BackgroundScheduler]:
-    """The timetable of a leader in a hurry."""
-    settings = Settings.model_construct(sweep_every_s=every_s, roll_forward_every_s=every_s)
-    jobs = timetable(settings, sweep=ASweeper(sweep), roll_forward=roll_forward)
-    jobs.start()
-    try:
-        yield jobs
-    finally:
-        jobs.shutdown(wait=True)
-
-
-def runs(job: str, result: str) -> float:
-    """How often the job ended like that so far."""
-    return REGISTRY.get_sample_value("florin_job_runs_total", {"job": job, "result": result}) or 0
-
-
-def test_a_job_that_fails_is_counted_and_told_and_runs_at_the_next_tick() -> None:
-    """Redis or Postgres is away for a moment: nobody has to start the scheduler again, and the other job goes on."""
-    tries: list[int] = []
-
-    def fails_twice() -> None:
-        tries.append(1)
-        if len(tries) <= 2:
-            raise RuntimeError("away")
-
-    before = runs("roll_forward", "error"), runs("roll_forward", "success"), runs("sweep", "success")
-    with structlog.testing.capture_logs() as logs, running(lambda: None, fails_twice):
-        eventually(lambda: runs("roll_forward", "success") > before[1] and runs("sweep", "success") > before[2] + 2)
-
-    told = [entry for entry in logs if entry["event"] == "job.failed"]
-    assert runs("roll_forward", "error") - before[0] == 2
-    assert [entry["job"] for entry in told] == ["roll_forward"] * 2
-    assert all(entry["log_level"] == "error" and entry["exc_info"] for entry in told)
-    assert REGISTRY.get_sample_value("florin_job_last_success_timestamp_seconds", {"job": "roll_forward"})
-
-
-def test_a_job_that_takes_long_is_not_started_a_second_time() -> None:
-    """Two sweeps at once would send everything twice. The other job does not wait for it."""
-    go_on, slow, ticks = threading.Event(), list[int](), list[int]()
-
-    def takes_long() -> None:
-        slow.append(1)
-        go_on.wait(30)
-
-    with running(takes_long, lambda: ticks.append(1)):
-        eventually(lambda: len(ticks) >= 10)
-        meanwhile = len(slow)
-        go_on.set()
-
-    assert meanwhile == 1
-
-
-def test_a_late_tick_is_run_however_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine was asleep, or busy: what was due an hour ago is due now, once."""
-    an_hour_ago = clock.now() - timedelta(hours=1)
-    ran: list[int] = []
-    with monkeypatch.context() as patch:
-        patch.setattr("scheduler.timetable.clock.now", lambda: an_hour_ago)
-        with running(lambda: None, lambda: ran.append(1), every_s=86_400):
-            eventually(lambda: ran)
-
-    assert ran == [1]

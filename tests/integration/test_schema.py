@@ -13,7 +13,7 @@ from cli.servers import LocalServers
 from migrations import latest_version, migrate
 from processor.errors import SettingsError
 from processor.store import schema
-from tests.builders import LARGEST, NOON
+from tests.builders import LARGEST, NOON, TODAY
 from tests.conftest import Database
 
 Row = dict[str, Any]
@@ -124,13 +124,19 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
 
     assert dict(tables) == {
         **{table: ["SELECT"] for table in ("command", "outcome", "transfer", "client", "api_key", "schema_migration")},
-        **{table: ["INSERT", "SELECT"] for table in ("dead_letter", "account")},
+        **{table: ["INSERT", "SELECT"] for table in ("dead_letter", "account", "advance", "instalment")},
         "pending": ["DELETE", "INSERT", "SELECT"],
+        "job_run": ["DELETE", "SELECT"],
         "system_checkpoint": ["INSERT", "SELECT", "UPDATE"],
     }
     assert columns_of(owner, "UPDATE", allowed=True) == {
         "account": ["credits_minor", "debits_minor", "held_minor", "version"],
+        "advance": ["instalments", "paid_minor", "state", "version", "written_off_minor"],
         "api_key": ["revoked_at"],
+        "instalment": [
+            *("amount_minor", "attempted_at", "attempts", "paid_minor", "rolled_minor", "settled_by", "state"),
+        ],
+        "job_run": ["emitted", "ended_at", "error", "result"],
     }
     assert columns_of(owner, "INSERT", allowed=False) == {
         "command": ["position"],
@@ -138,6 +144,7 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
         "transfer": ["xid"],
         "client": ["created_at", "id"],
         "api_key": ["created_at", "revoked_at"],
+        "job_run": ["emitted", "ended_at", "error", "id", "result"],
     }
 
 
@@ -198,6 +205,29 @@ SETTLEMENT: Final = -1 - 17_576 - 676 * 20 - 26 * 18 - 3
 """The id of the settlement account in USD: the first of the kinds, and three letters counted from A."""
 FEE_INCOME: Final = SETTLEMENT - 17_576
 
+LENT: Final[Row] = {
+    "amount_minor": 100,
+    "first_due_on": TODAY,
+    "granted_at": NOON,
+    "version": 3,
+    "instalments": 2,
+    "paid_minor": 40,
+    "written_off_minor": 0,
+    "state": "open",
+}
+"""An advance of which a part is paid."""
+
+WEEKLY: Final[Row] = {
+    "due_on": TODAY,
+    "amount_minor": 50,
+    "rolled_minor": 10,
+    "paid_minor": 20,
+    "state": "scheduled",
+    "attempts": 1,
+    "attempted_at": NOON,
+}
+"""An instalment of which a part is paid, and which was tried once."""
+
 # Rows. Some are there; of each table there is a new one that is as it should be; and each bad row differs from it.
 
 HERE: Final[list[tuple[str, Row]]] = [
@@ -236,6 +266,9 @@ HERE: Final[list[tuple[str, Row]]] = [
     ("pending", {"position": 5, "account_key": 7}),
     ("dead_letter", {"position": 1, "error": "sick", "failed_at": NOON}),
     ("system_checkpoint", {"account_id": 1, "up_to_xid": "0", "credits_minor": 0, "debits_minor": 0, "made_at": NOON}),
+    ("advance", {"id": 1, "account_id": 1, "currency": "USD"} | LENT),
+    ("instalment", {"advance_id": 1, "number": 1} | WEEKLY),
+    ("job_run", {"id": 1, "job": "sweep", "started_at": NOON}),
 ]
 
 NEW: Final[dict[str, Row]] = {
@@ -265,6 +298,9 @@ NEW: Final[dict[str, Row]] = {
         "debits_minor": 2 * LARGEST,
         "made_at": NOON,
     },
+    "advance": {"id": 2, "account_id": 1, "currency": "USD"} | LENT,
+    "instalment": {"advance_id": 1, "number": 2} | WEEKLY,
+    "job_run": {"id": 9, "job": "sweep", "started_at": NOON},
 }
 
 SYSTEM: Final[Row] = {
@@ -285,6 +321,20 @@ OPENING: Final[Row] = {
 }
 TRANSFER: Final[Row] = {"type": "transfer", "account": None, "from_account": "alice", "to_account": "bob"}
 WITHDRAW: Final[Row] = {"type": "withdraw"}
+ADVANCE: Final[Row] = {"type": "advance", "instalments": 12}
+REPAY: Final[Row] = {"type": "repay", "advance_id": UUID(int=1)}
+WRITE_OFF: Final[Row] = {"type": "write_off", "amount_minor": None, "advance_id": UUID(int=1), "reason": "gone"}
+COLLECT: Final[Row] = {
+    "type": "collect",
+    "client_id": 0,
+    "amount_minor": None,
+    "advance_id": UUID(int=1),
+    "instalment": 1,
+}
+
+PAID: Final[Row] = {"state": "paid", "paid_minor": 50, "settled_by": 2}
+MISSED: Final[Row] = {"state": "missed", "settled_by": 2}
+ENDED: Final[Row] = {"ended_at": NOON, "result": "success", "emitted": 3}
 
 GOOD: Final[list[tuple[str, Row]]] = [
     *((table, {}) for table in NEW),
@@ -292,8 +342,25 @@ GOOD: Final[list[tuple[str, Row]]] = [
     ("command", TRANSFER),
     ("command", WITHDRAW),
     ("command", {"amount_minor": 2**53 - 1, "reference": "r" * 255, "idempotency_key": "k" * 255}),
+    ("command", ADVANCE),
+    ("command", ADVANCE | {"first_due_on": TODAY, "instalments": 104}),
+    ("command", REPAY),
+    ("command", WRITE_OFF),
+    ("command", COLLECT),
     ("outcome", {"status": "refused", "reason": "insufficient_funds"}),
     ("account", SYSTEM),
+    ("account", SYSTEM | {"id": SETTLEMENT - 4 * 17_576, "name": "@credit_loss:USD", "kind": "credit_loss"}),
+    *(("transfer", {"kind": kind}) for kind in ("advance", "collection", "repayment", "write_off")),
+    ("advance", {"state": "in_arrears"}),
+    ("advance", {"state": "repaid", "paid_minor": 100}),
+    ("advance", {"state": "written_off", "written_off_minor": 60}),
+    ("instalment", PAID),
+    ("instalment", MISSED),
+    ("instalment", MISSED | {"state": "written_off"}),
+    ("instalment", {"attempts": 0, "attempted_at": None}),
+    ("job_run", ENDED),
+    ("job_run", ENDED | {"result": "lost", "emitted": None}),
+    ("job_run", ENDED | {"result": "error", "emitted": None, "error": "sick"}),
     ("transfer", {"debit_account_id": SETTLEMENT, "debit_version": None, "debit_balance_minor": None}),
     ("transfer", {"credit_account_id": SETTLEMENT, "credit_version": None, "credit_balance_minor": None}),
 ]
@@ -428,9 +495,89 @@ BAD: Final[list[tuple[str, str, Row]]] = [
             {"overdraft_fee_minor": 0},
         )
     ),
+    *(
+        ("command_shape", "command", kind | wrong)
+        for kind in (ADVANCE, REPAY)
+        for wrong in ({"account": None}, {"amount_minor": None}, {"from_account": "bob"}, {"overdraft_fee_minor": 0})
+    ),
+    *(
+        ("command_shape", "command", kind | wrong)
+        for kind in (WRITE_OFF, COLLECT)
+        for wrong in ({"account": None}, {"amount_minor": 1}, {"to_account": "bob"}, {"overdraft_limit_minor": 0})
+    ),
+    ("command_advance_shape", "command", {"instalments": 12}),
+    ("command_advance_shape", "command", {"first_due_on": TODAY}),
+    ("command_advance_shape", "command", {"advance_id": UUID(int=1)}),
+    ("command_advance_shape", "command", {"instalment": 1}),
+    ("command_advance_shape", "command", {"reason": "why not"}),
+    ("command_advance_shape", "command", ADVANCE | {"instalments": None}),
+    ("command_advance_shape", "command", ADVANCE | {"advance_id": UUID(int=1)}),
+    *(("command_advance_shape", "command", kind | {"advance_id": None}) for kind in (REPAY, WRITE_OFF, COLLECT)),
+    ("command_advance_shape", "command", REPAY | {"instalment": 1}),
+    ("command_advance_shape", "command", WRITE_OFF | {"reason": None}),
+    ("command_advance_shape", "command", COLLECT | {"instalment": None}),
+    ("command_instalments", "command", ADVANCE | {"instalments": 0}),
+    ("command_instalments", "command", ADVANCE | {"instalments": 105}),
+    ("command_instalment", "command", COLLECT | {"instalment": 0}),
+    ("command_reason_size", "command", WRITE_OFF | {"reason": ""}),
+    ("command_reason_size", "command", WRITE_OFF | {"reason": "r" * 256}),
+    # Nobody collects but the scheduler, and it does nothing else.
+    ("command_collect_client", "command", COLLECT | {"client_id": 1}),
+    ("command_collect_client", "command", {"client_id": 0}),
+    # What is owed is the amount less what was paid or given up, and the state says the same.
+    ("advance_pkey", "advance", {"id": 1}),
+    ("advance_id_fkey", "advance", {"id": 77}),
+    ("advance_account", "advance", {"account_id": 77}),
+    ("advance_account", "advance", {"account_id": 3}),
+    ("advance_to_a_customer", "advance", {"account_id": SETTLEMENT}),
+    ("advance_amount_positive", "advance", {"amount_minor": 0, "paid_minor": -1}),
+    ("advance_version_positive", "advance", {"version": -1}),
+    ("advance_instalments_positive", "advance", {"instalments": 0}),
+    ("advance_paid_positive", "advance", {"paid_minor": -1}),
+    ("advance_state_known", "advance", {"state": "forgotten"}),
+    ("advance_owed", "advance", {"paid_minor": 100}),
+    ("advance_owed", "advance", {"paid_minor": 101}),
+    ("advance_owed", "advance", {"written_off_minor": 1}),
+    ("advance_owed", "advance", {"state": "in_arrears", "paid_minor": 100}),
+    ("advance_owed", "advance", {"state": "repaid", "paid_minor": 99}),
+    ("advance_owed", "advance", {"state": "repaid", "paid_minor": 99, "written_off_minor": 1}),
+    ("advance_owed", "advance", {"state": "written_off", "written_off_minor": 59}),
+    ("advance_owed", "advance", {"state": "written_off", "paid_minor": 100}),
+    # An instalment is paid in full or not at all paid, and says which command ended it.
+    ("instalment_pkey", "instalment", {"number": 1}),
+    ("instalment_advance_id_fkey", "instalment", {"advance_id": 77}),
+    ("instalment_settled_by_fkey", "instalment", PAID | {"settled_by": 77}),
+    ("instalment_number_positive", "instalment", {"number": 0}),
+    ("instalment_amount_positive", "instalment", {"amount_minor": 0, "rolled_minor": 0, "paid_minor": -1}),
+    ("instalment_rolled", "instalment", {"rolled_minor": -1}),
+    ("instalment_rolled", "instalment", {"rolled_minor": 51}),
+    ("instalment_paid", "instalment", {"paid_minor": -1}),
+    ("instalment_paid", "instalment", {"paid_minor": 50}),
+    ("instalment_paid", "instalment", PAID | {"paid_minor": 49}),
+    ("instalment_paid", "instalment", PAID | {"paid_minor": 51}),
+    ("instalment_paid", "instalment", MISSED | {"paid_minor": 50}),
+    ("instalment_state_known", "instalment", MISSED | {"state": "forgotten"}),
+    ("instalment_settled", "instalment", {"settled_by": 2}),
+    *(("instalment_settled", "instalment", state | {"settled_by": None}) for state in (PAID, MISSED)),
+    ("instalment_attempts_positive", "instalment", {"attempts": -1, "attempted_at": None}),
+    ("instalment_attempted", "instalment", {"attempts": 0}),
+    ("instalment_attempted", "instalment", {"attempted_at": None}),
+    # A run has an end with a result, or neither.
+    ("job_run_pkey", "job_run", {"id": 1}),
+    ("job_run_job_form", "job_run", {"job": "Sweep it!"}),
+    ("job_run_result_known", "job_run", {"ended_at": NOON, "result": "perhaps"}),
+    ("job_run_emitted_positive", "job_run", ENDED | {"emitted": -1}),
+    ("job_run_ended", "job_run", {"ended_at": NOON}),
+    ("job_run_ended", "job_run", {"result": "lost"}),
+    ("job_run_error", "job_run", ENDED | {"error": "sick"}),
+    ("job_run_error", "job_run", ENDED | {"result": "error", "emitted": None}),
+    ("job_run_emitted_by_success", "job_run", {"emitted": 3}),
+    ("job_run_emitted_by_success", "job_run", ENDED | {"emitted": None}),
     # The rest: who may come in, and what the books are read by.
     ("client_name_key", "client", {"name": "acme"}),
     ("client_name_form", "client", {"name": "a b"}),
+    ("client_name_form", "client", {"name": "@scheduler "}),
+    ("client_name_form", "client", {"name": "@teller"}),
     ("client_pkey", "client", {"id": 1}),
     ("api_key_pkey", "api_key", {"prefix": "A" * 8}),
     ("api_key_prefix_form", "api_key", {"prefix": "short"}),

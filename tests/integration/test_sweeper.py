@@ -1,18 +1,23 @@
 """What the queue lost is sent again within seconds; what merely waits in a long queue is left alone."""
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import orjson
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client import REGISTRY
+from pydantic import SecretStr
 
 from cli.servers import LocalServers
 from processor import clock
 from processor.settings import Settings
 from processor.sweep import Sweeper
-from scheduler.timetable import timetable
+from scheduler import services
+from scheduler.jobs import tick
+from scheduler.timetable import JOBS
 from tests.builders import deposit, opening, transfer
 from tests.engine import Engine
 from workers.broker import make_broker
@@ -198,16 +203,18 @@ def test_while_redis_is_away_the_job_fails_and_afterwards_it_works(
     """The scheduler lives on, the failure is counted, and what could not be sent is not taken for sent."""
     (position,) = engine.accept(opening("alice"))
     watch.seconds = 60
-    settings = Settings.model_construct(sweep_every_s=2, roll_forward_every_s=30)
-    job = timetable(settings, sweep=sweeper, roll_forward=lambda: None).get_job("sweep").func
+    (job,) = [each for each in JOBS if each.name == "sweep"]
+    settings = Settings(database_url=SecretStr(engine.database.app_url), redis_url=SecretStr(servers.redis_url))  # type: ignore[call-arg]
     before = runs("error"), runs("success")
-    servers.redis.stop()
-    try:
-        job()
-        failed = runs("error"), runs("success")
-    finally:
-        servers.redis.start()
-    job()
+    with services.opened(settings, CommandQueue(broker), connections=1, stop=threading.Event()) as made:
+        provided = replace(made, sweeper=sweeper)
+        servers.redis.stop()
+        try:
+            tick(job, provided)
+            failed = runs("error"), runs("success")
+        finally:
+            servers.redis.start()
+        tick(job, provided)
 
     assert failed == (before[0] + 1, before[1])
     assert (runs("error"), runs("success")) == (before[0] + 1, before[1] + 1)

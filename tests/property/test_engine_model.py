@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
+from uuid import uuid4
 
 import pytest
 
@@ -13,7 +14,7 @@ from processor.store import locks
 from processor.store.books import InLine
 from processor.submissions import CommandBody, KeyConflict, Receipt, Submission
 from processor.sweep import Sweeper
-from tests.builders import deposit, opening, submit, transfer, withdraw
+from tests.builders import advance, deposit, opening, repay, submit, transfer, withdraw, write_off
 from tests.conftest import Database
 from tests.engine import Engine, counted, running_engine
 from workers.messages import Batch, batches
@@ -37,6 +38,7 @@ class RandomWalk:
         self.engine = engine
         self.names = [f"customer.{number}" for number in range(self.random.randint(3, 9))]
         self.sent: list[tuple[Submission, Receipt]] = []
+        self.collects = 0
 
     def run(self) -> None:
         """Some hundred steps, and then everything that is still to be done."""
@@ -44,7 +46,7 @@ class RandomWalk:
             steps: list[Callable[[], None]] = [
                 *[self.ask] * 5,
                 *[self.deliver] * 5,
-                *[self.repeat, self.contradict, self.deliver_twice, self.deliver_a_mixture, self.lose],
+                *[self.repeat, self.contradict, self.deliver_twice, self.deliver_a_mixture, self.lose, self.tick],
             ]
             for step in range(STEPS):
                 self.random.choice(steps)()
@@ -65,8 +67,34 @@ class RandomWalk:
             *[lambda: deposit(one, amount_minor, currency)] * 2,
             *[lambda: withdraw(one, amount_minor, currency)] * 3,
             *[lambda: transfer(one, other, amount_minor, currency)] * 3,
+            lambda: self.any_advance(one, currency),
+            lambda: self.any_repayment(amount_minor),
         ]
         return self.random.choice(kinds)()
+
+    def any_advance(self, account: str, currency: str) -> CommandBody:
+        """Due at once, tomorrow, or in weeks that are long over: then it is refused."""
+        first_due_on = clock.now().date() + timedelta(days=self.random.choice((0, 0, 0, 1, -1)))
+        instalments = self.random.choice((1, 2, 12))
+        return advance(
+            account, self.random.choice((1, 120, 1_001)), currency, instalments=instalments, first_due_on=first_due_on
+        )
+
+    def any_repayment(self, amount_minor: int) -> CommandBody:
+        """Of an advance that somebody asked for, by him or by somebody else; or the bank gives it up."""
+        asked = [submission for submission, _ in self.sent if submission.body.type == "advance"]
+        if not asked:
+            return repay("nobody", uuid4(), amount_minor)
+        one, other = self.random.choice(asked), self.random.choice((*asked, None))
+        account = (other or one).body.account or ""
+        if self.random.random() < 0.2:
+            return write_off(account, one.id, one.body.currency)
+        return repay(account, one.id, amount_minor, one.body.currency)
+
+    def tick(self) -> None:
+        """Two schedulers, each of which believes that it leads, say that it is time."""
+        collectors = [self.engine.another_collector() for _ in range(2)]
+        self.collects += sum(self.threads.map(lambda each: each.collect(), collectors))
 
     def ask(self) -> None:
         """One request, or several in one."""
@@ -165,6 +193,8 @@ def test_the_books_are_those_of_a_naive_bank_that_took_one_receipt_after_the_oth
     walk = RandomWalk(engine, seed)
     walk.run()
 
-    assert len(engine.outcomes()) == len(walk.sent) > 80
+    assert len(walk.sent) > 80
+    assert walk.collects > 0
+    assert len(engine.outcomes()) == len(walk.sent) + walk.collects
     assert set(counted(engine.outcomes())) == {"applied", "refused"}
     engine.assert_as_one_by_one()

@@ -11,6 +11,7 @@ from processor.domain.decide import decide
 from processor.domain.outcomes import Outcome, Reason, Side, Status, Transfer, TransferKind
 from tests.builders import (
     NOON,
+    RULES,
     a_deposit,
     a_transfer,
     a_withdrawal,
@@ -43,7 +44,7 @@ def balance_after(account: Account, *commands: Command) -> int:
 def test_an_account_is_opened_as_it_was_asked_for() -> None:
     """Its id is the position of the command, so that no two are ever given the same."""
     command = an_opening("alice", "JPY", overdraft_limit_minor=10_000, overdraft_fee_minor=1_500, position=7)
-    decided = decide(books_of(), [command], now=NOON)
+    decided = decide(books_of(), [command], now=NOON, rules=RULES)
 
     assert decided.outcomes == [Outcome(7, Status.APPLIED)]
     assert decided.changed == []
@@ -65,7 +66,7 @@ def test_a_name_is_opened_once_for_ever(status: AccountStatus) -> None:
 def test_an_account_that_is_opened_in_a_batch_can_be_used_in_it() -> None:
     """Nobody has to wait for a batch to end: the answers are those of one command after the other."""
     commands: list[Command] = [an_opening(position=1), a_deposit(amount_minor=70, position=2), an_opening(position=3)]
-    decided = decide(books_of(), commands, now=NOON)
+    decided = decide(books_of(), commands, now=NOON, rules=RULES)
 
     assert [outcome.status for outcome in decided.outcomes] == [Status.APPLIED, Status.APPLIED, Status.REFUSED]
     assert decided.changed == []
@@ -76,7 +77,9 @@ def test_a_command_before_the_opening_finds_no_account() -> None:
     """The order of receipts decides, not what the batch happens to hold."""
     first, second = a_deposit(position=1), an_opening(position=2)
 
-    assert decide(books_of(), [first, second], now=NOON).outcomes[0] == refused(first, Reason.ACCOUNT_NOT_FOUND)
+    outcomes = decide(books_of(), [first, second], now=NOON, rules=RULES).outcomes
+
+    assert outcomes[0] == refused(first, Reason.ACCOUNT_NOT_FOUND)
 
 
 # What each rule moves.
@@ -111,7 +114,7 @@ def test_a_transfer_moves_both_sides_in_one_row() -> None:
 def test_a_refusal_moves_nothing() -> None:
     """No account that was refused is written, not even with the same totals."""
     books = books_of(an_account("alice", available_minor=1), an_account("bob"))
-    decided = decide(books, [a_transfer("alice", "bob", 2)], now=NOON)
+    decided = decide(books, [a_transfer("alice", "bob", 2)], now=NOON, rules=RULES)
 
     assert decided.outcomes[0].transfers == ()
     assert [*decided.opened, *decided.changed] == []

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 import redis
 
-from api_min.messenger import Messenger
 from processor.intake import Accepted
+from workers.messenger import Messenger
 
 
 class Queue:

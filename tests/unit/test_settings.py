@@ -1,11 +1,14 @@
 """What a process is told from outside: a mistake stops the start, and says which one it was."""
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from processor.domain.rules import Bounds, Rules
 from processor.errors import SettingsError
 from processor.settings import settings
 
@@ -77,3 +80,50 @@ def test_the_environment_is_read_once(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("FLORIN_GROUP_SIZE", "7")
 
     assert settings() is before
+
+
+# The rules that a bank may set.
+
+
+def test_the_rules_are_read_from_the_environment(environment: pytest.MonkeyPatch) -> None:
+    """Amounts in the currency's own decimals, the zone by its name."""
+    environment.setenv("FLORIN_BUSINESS_ZONE", "Europe/Prague")
+    environment.setenv("FLORIN_MAX_LIVE_ADVANCES", "3")
+    environment.setenv("FLORIN_ADVANCE_BOUNDS", '{"USD": ["10.00", "5000.00"], "JPY": ["1000", "500000"]}')
+    environment.setenv("FLORIN_PARTIAL_COLLECTION", "true")
+
+    assert settings().rules() == Rules(
+        zone=ZoneInfo("Europe/Prague"),
+        max_live_advances=3,
+        bounds={"USD": Bounds(1_000, 500_000), "JPY": Bounds(1_000, 500_000)},
+        partial_collection=True,
+    )
+
+
+def test_without_settings_the_rules_are_those_of_the_domain() -> None:
+    """UTC, one advance at a time, no bounds, in full or not at all."""
+    assert settings().rules() == Rules(zone=ZoneInfo("UTC"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("BUSINESS_ZONE", "Mars/Olympus", "no time zone 'Mars/Olympus': give an IANA name such as UTC"),
+        ("BUSINESS_ZONE", "../etc/passwd", "no time zone"),
+        ("BUSINESS_ZONE", "", "no time zone"),
+        ("MAX_LIVE_ADVANCES", "0", "greater than 0"),
+        ("ADVANCE_BOUNDS", '{"USD": ["20.00", "10.00"]}', "USD: 20.00 is above 10.00"),
+        ("ADVANCE_BOUNDS", '{"XXX": ["1", "2"]}', "unknown currency 'XXX'"),
+        ("ADVANCE_BOUNDS", '{"USD": ["1.001", "2"]}', "USD has at most 2 decimals"),
+        ("ADVANCE_BOUNDS", '{"USD": ["1"]}', "Field required"),
+        ("ADVANCE_BOUNDS", "ten dollars", "FLORIN_ADVANCE_BOUNDS: Invalid JSON"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_stops_the_start(
+    name: str, value: str, words: str, environment: pytest.MonkeyPatch
+) -> None:
+    """Better no worker than one that lends by other rules than its neighbours."""
+    environment.setenv(f"FLORIN_{name}", value)
+
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        settings()

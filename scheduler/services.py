@@ -1,0 +1,79 @@
+"""What jobs use, made once for each time that a process leads."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
+
+from processor import clock, pools
+from processor.collect import Collector
+from processor.domain.rules import Rules
+from processor.errors import SettingsError
+from processor.settings import Settings
+from processor.store.commands import backlog_reaches
+from processor.sweep import Sweeper
+from scheduler.accepting import accepting
+from workers.broker import make_broker
+from workers.queue import CommandQueue
+
+Pool = ConnectionPool[Connection[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The edges of a job. ``stop`` is set when there is no more time: a job that takes long looks at it."""
+
+    settings: Settings
+    rules: Rules
+    pool: Pool
+    sweeper: Sweeper
+    collector: Collector
+    now: Callable[[], datetime]
+    stop: threading.Event
+
+
+@contextmanager
+def opened(
+    settings: Settings,
+    queue: CommandQueue,
+    *,
+    connections: int,
+    stop: threading.Event,
+    now: Callable[[], datetime] = clock.now,
+    new_id: Callable[[], UUID] = uuid_utils.compat.uuid7,
+) -> Iterator[Services]:
+    """The services for as many jobs at once as there are ``connections``."""
+    database_url = settings.database_url.get_secret_value()
+    rules = settings.rules()
+    with (
+        pools.sync_pool(database_url, application_name="florin scheduler", size=connections) as pool,
+        accepting(settings, queue, now=now) as submit,
+    ):
+        sweeper = Sweeper(pool, queue, now=now, stranded_after=timedelta(seconds=settings.stranded_after_s))
+        collector = Collector(
+            pool,
+            submit,
+            now=now,
+            new_id=new_id,
+            rules=rules,
+            # The other half is the clients'.
+            is_full=lambda conn: backlog_reaches(conn, settings.max_backlog // 2),
+            pause=stop.wait,
+        )
+        yield Services(settings, rules, pool, sweeper, collector, now, stop)
+
+
+def queue_of(settings: Settings) -> CommandQueue:
+    """The queue that the settings name. It need not answer yet. Raises ``SettingsError``."""
+    try:
+        return CommandQueue(make_broker(settings.redis_url.get_secret_value()))
+    except ValueError:
+        # Its text may show the address, and the password in it.
+        raise SettingsError("REDIS_URL is not an address of Redis: give redis://:password@host:port/0") from None
