@@ -14,6 +14,8 @@ COMMANDS: Final = {
     "jobs": "cli.jobs:app",
     "migrate": "cli.migrate:migrate",
     "test": "cli.run_tests:app",
+    "simulate": "cli.simulate:simulate",
+    "forecast": "cli.forecast:forecast",
     "bench": "cli.bench:bench",
     "check": "cli.check:check",
     "lock": "cli.lock:lock",
