@@ -95,8 +95,7 @@ class Stage:
         migrate(owner_url)
         allow_login(owner_url, app_url)
         with pools.connect(app_url, "bench") as conn:
-            conn.execute("INSERT INTO client (name) VALUES ('bench')")
-            row = conn.execute("SELECT id FROM client").fetchone()
+            row = conn.execute("INSERT INTO client (name) VALUES ('bench') RETURNING id").fetchone()
         assert row is not None
         database = Database(owner_url, app_url, row[0])
         accepted = accept(database, list(workload.opening()))
