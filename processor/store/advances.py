@@ -8,31 +8,28 @@ from typing import Any, Final, LiteralString
 from psycopg import Connection, Cursor
 
 from processor.domain.advances import Advance, AdvanceState, Instalment
-from processor.domain.books import Books
+from processor.domain.books import Account, Books
 from processor.domain.decide import Decided
 from processor.errors import BooksError
 from processor.store.arrays import bigints
 
-# Of locked accounts only: what is read of any other might be changed a moment later.
+# Of locked accounts only: what is read of any other might be changed a moment later. Joined to nothing, so that there
+# is one way to do it, also while Postgres knows nothing of the tables yet.
 GATHER_ADVANCES: Final[LiteralString] = """
     SELECT
-        advance.id, account.name, advance.currency, advance.amount_minor, advance.first_due_on, advance.instalments,
-        advance.paid_minor, advance.written_off_minor, advance.state, advance.version
-    FROM advance JOIN account ON account.id = advance.account_id
-    WHERE account.key = ANY(%(keys)b::bigint[])
-        AND (advance.state IN ('open', 'in_arrears') OR advance.id = ANY(%(named)b::bigint[]))
-    ORDER BY advance.id
+        id, account_id, currency, amount_minor, first_due_on, instalments,
+        paid_minor, written_off_minor, state, version
+    FROM advance
+    WHERE account_id = ANY(%b::bigint[]) AND (state IN ('open', 'in_arrears') OR id = ANY(%b::bigint[]))
+    ORDER BY id
 """
 
 # What is settled stays as it is: only the scheduled ones can matter to any decision.
 GATHER_INSTALMENTS: Final[LiteralString] = """
     SELECT
-        instalment.advance_id, instalment.number, instalment.due_on, instalment.amount_minor, instalment.rolled_minor,
-        instalment.paid_minor, instalment.attempts, instalment.attempted_at
-    FROM advance JOIN account ON account.id = advance.account_id
-    JOIN instalment ON instalment.advance_id = advance.id AND instalment.state = 'scheduled'
-    WHERE account.key = ANY(%(keys)b::bigint[]) AND advance.state IN ('open', 'in_arrears')
-    ORDER BY instalment.advance_id, instalment.number
+        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, attempts, attempted_at
+    FROM instalment WHERE advance_id = ANY(%b::bigint[]) AND state = 'scheduled'
+    ORDER BY advance_id, number
 """
 
 INSERT_ADVANCES: Final[LiteralString] = """
@@ -88,14 +85,16 @@ COUNT_ATTEMPT: Final[LiteralString] = """
 """
 
 
-def gather(conn: Connection, keys: Collection[int], named: Collection[int]) -> list[Advance]:
-    """The live advances of the locked accounts under ``keys``, and of their others those that are ``named``."""
-    params = {"keys": bigints(keys), "named": bigints(named)}
-    with conn.pipeline():
-        advances = conn.execute(GATHER_ADVANCES, params)
-        instalments = conn.execute(GATHER_INSTALMENTS, params)
+def gather(conn: Connection, accounts: Collection[Account], named: Collection[int]) -> list[Advance]:
+    """The live advances of these accounts, which are locked, and of their others those that are ``named``."""
+    names = {account.id: account.name for account in accounts}
+    rows = conn.execute(GATHER_ADVANCES, [bigints(names), bigints(named)]).fetchall()
+    if not rows:
+        return []
     scheduled: dict[int, list[Instalment]] = {}
-    for advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, attempts, attempted_at in instalments:
+    for advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, attempts, attempted_at in conn.execute(
+        GATHER_INSTALMENTS, [bigints(row[0] for row in rows)]
+    ):
         scheduled.setdefault(advance_id, []).append(
             Instalment(
                 number,
@@ -107,11 +106,13 @@ def gather(conn: Connection, keys: Collection[int], named: Collection[int]) -> l
                 attempted_at=attempted_at,
             )
         )
-    return [read_advance(row, tuple(scheduled.get(row[0], ()))) for row in advances]
+    return [
+        read_advance((id_, names[account_id], *rest), tuple(scheduled.get(id_, ()))) for id_, account_id, *rest in rows
+    ]
 
 
 def read_advance(row: Sequence[Any], instalments: tuple[Instalment, ...]) -> Advance:
-    """An advance of its columns in the order of ``GATHER_ADVANCES``."""
+    """An advance of its columns in the order of ``GATHER_ADVANCES``, with the account's name for its id."""
     id_, account, currency, amount_minor, first_due_on, count, paid_minor, written_off_minor, state, version = row
     return Advance(
         id=id_,

@@ -1,6 +1,6 @@
 """Reads what a batch needs under its locks, and writes what was decided, each in one round trip."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
@@ -227,22 +227,28 @@ def gather(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -
     rows = conn.execute(GATHER_COMMANDS, {"keys": wanted, "up_to": up_to, "limit": limit})
     accounts = conn.execute(GATHER_ACCOUNTS, [wanted])
     pending = [PendingRow(*row) for row in rows]
-    return pending, Books.of(
-        (
-            Account(name, id_, currency, AccountStatus(status), *totals)
-            for name, id_, currency, status, *totals in accounts
-        ),
-        _gather_advances(conn, pending),
-    )
+    found = read_accounts(accounts)
+    return pending, Books.of(found, _gather_advances(conn, pending, found))
 
 
-def _gather_advances(conn: Connection, pending: Sequence[PendingRow]) -> Sequence[Advance]:
-    """A round trip more, for batches that have to do with advances only."""
+def read_accounts(rows: Iterable[tuple[Any, ...]]) -> list[Account]:
+    """Accounts of their columns in the order of ``GATHER_ACCOUNTS``."""
+    return [
+        Account(name, id_, currency, AccountStatus(status), *totals) for name, id_, currency, status, *totals in rows
+    ]
+
+
+def _gather_advances(conn: Connection, pending: Sequence[PendingRow], accounts: Sequence[Account]) -> Sequence[Advance]:
+    """Round trips more, for batches that have to do with advances only."""
     lending = [row for row in pending if row.type in _ABOUT_ADVANCES]
     if not lending:
         return ()
-    keys = {account_key(row.account) for row in lending}
-    return advances.gather(conn, keys, {row.advance for row in lending if row.advance is not None})
+    borrowers = {row.account for row in lending}
+    return advances.gather(
+        conn,
+        [account for account in accounts if account.name in borrowers],
+        {row.advance for row in lending if row.advance is not None},
+    )
 
 
 def read_lines(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -> list[InLine]:

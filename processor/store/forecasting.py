@@ -6,10 +6,10 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from processor.domain.books import Account, AccountStatus, Books
+from processor.domain.books import Books
 from processor.store import advances
 from processor.store.arrays import bigints
-from processor.store.books import GATHER_ACCOUNTS
+from processor.store.books import GATHER_ACCOUNTS, read_accounts
 
 # How far a page goes: over so many advances, live or not, so that no statement is long. An account is never divided.
 SELECT_PAGE_END: Final[LiteralString] = """
@@ -57,11 +57,5 @@ def read_ids(conn: Connection, advance_ids: Sequence[int]) -> dict[int, UUID]:
 def _read_page(conn: Connection, after: int, end: int, wanted_currency: str | None) -> Books:
     rows = conn.execute(SELECT_KEYS, {"after": after, "end": end, "currency": wanted_currency})
     keys = [key for (key,) in rows]
-    accounts = conn.execute(GATHER_ACCOUNTS, [bigints(keys)])
-    return Books.of(
-        (
-            Account(name, id_, currency, AccountStatus(status), *totals)
-            for name, id_, currency, status, *totals in accounts
-        ),
-        advances.gather(conn, keys, ()),
-    )
+    accounts = read_accounts(conn.execute(GATHER_ACCOUNTS, [bigints(keys)]))
+    return Books.of(accounts, advances.gather(conn, accounts, ()))
