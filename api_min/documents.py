@@ -123,6 +123,7 @@ class InstalmentDocument(BaseModel):
     rolled: str = Field(description="The part of the amount that missed ones left to it")
     paid: str
     state: InstalmentState
+    settled_by: UUID | None = Field(description="The command that settled it: a collection, repayment or write-off")
     settled_at: datetime | None = Field(description="When it was paid, missed or written off")
 
 
@@ -262,6 +263,7 @@ def _instalment(row: InstalmentRow, currency: str) -> dict[str, Any]:
         "rolled": money.format_amount(row.rolled_minor, currency),
         "paid": money.format_amount(row.paid_minor, currency),
         "state": row.state.value,
+        "settled_by": row.settling_id,
         "settled_at": row.settled_at,
     }
 

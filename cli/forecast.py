@@ -63,7 +63,13 @@ def forecast(
 
 
 def _weeks(weeks: Sequence[WeekTotal], today: date) -> Table:
-    table = Table(title="Collected week by week, if nobody pays in or out", title_justify="left")
+    in_parts = any(each.collected + each.missed > each.due for each in weeks)
+    table = Table(
+        title="Collected week by week, if nobody pays in or out",
+        title_justify="left",
+        caption="An instalment that is collected in part is counted in both columns." if in_parts else None,
+        caption_justify="left",
+    )
     for name in ("from", "currency"):
         table.add_column(name)
     for name in ("due", "will be collected", "will probably miss"):

@@ -91,11 +91,11 @@ def _sentences(simulated: Simulation) -> Iterator[str]:
     """The verdict for a person."""
     history = simulated.history
     yield (
-        f"{history.shortages:,} paydays without pay, {catch_ups(simulated.ledger):,} times an advance caught up "
-        "on weeks that the scheduler had missed."
+        f"Paydays without pay: {history.shortages:,}. Several instalments of an advance due at once, after an outage: "
+        f"{catch_ups(simulated.ledger):,}."
     )
     if history.accidents:
-        yield f"Accidents: {', '.join(f'{count:,} {name}' for name, count in sorted(history.accidents.items()))}."
+        yield f"Accidents: {', '.join(f'{name} {count:,}' for name, count in sorted(history.accidents.items()))}."
     for check in simulated.checks:
         yield f"{'holds' if check.holds else 'BROKEN'}: {check.sentence}"
         yield from (f"  {wrong}" for wrong in check.wrong[:_WRONG_SHOWN])

@@ -20,7 +20,7 @@ CLIENT: Final = "simulation"
 @contextmanager
 def scratch_database() -> Iterator[str]:
     """The application's address of a migrated database with one client, in a Postgres of its own."""
-    with _ending_on_sigterm(), tempfile.TemporaryDirectory(prefix="florin-scratch-") as name:
+    with _interrupted_once(), tempfile.TemporaryDirectory(prefix="florin-scratch-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # Under root, Postgres runs as another user and has to pass.
         servers = LocalServers(folder / "data", redis=False)
@@ -41,10 +41,23 @@ def _prepared(owner_url: str) -> str:
 
 
 @contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C: a process that it simply ends would leave the server's folder behind."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interrupted_once() -> Iterator[None]:
+    """
+    Take SIGTERM for Ctrl-C, and only the first of either for an interruption.
+
+    A process that a signal simply ends, or that is interrupted while it cleans up, leaves the server's folder behind.
+    """
+    is_interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal is_interrupted
+        if not is_interrupted:
+            is_interrupted = True
+            raise KeyboardInterrupt
+
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

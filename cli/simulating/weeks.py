@@ -1,6 +1,6 @@
 """What happened in each simulated week, in figures: read from the books when it is over."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -9,6 +9,7 @@ from typing import Final
 from cli.simulating.history import FIRST_DAY
 from cli.simulating.ledger import Closing, Ledger
 from processor.domain.advances import InstalmentState
+from processor.domain.commands import Collect
 from processor.domain.outcomes import TransferKind
 
 A_DAY: Final = timedelta(days=1)
@@ -78,14 +79,14 @@ def weeks_of(ledger: Ledger, closings: Sequence[Closing], away: Collection[date]
 
 
 def catch_ups(ledger: Ledger) -> int:
-    """How often a tick found more than one instalment of an advance due, as it does after weeks without a scheduler."""
-    settled = defaultdict(set)
+    """How often a day's ticks found several instalments of an advance due, as after weeks without a scheduler."""
+    collected: Counter[tuple[int, date]] = Counter()
     for advance in ledger.advances.values():
         for each in advance.instalments:
             entry = None if each.settled_by is None else ledger.entries[each.settled_by]
-            if entry is not None and entry.decided_on and each.due_on <= entry.decided_on - timedelta(days=7):
-                settled[advance.id, entry.decided_on].add(each.number)
-    return len(settled)
+            if entry is not None and entry.decided_on and isinstance(entry.command, Collect):
+                collected[advance.id, entry.decided_on] += 1
+    return sum(count > 1 for count in collected.values())
 
 
 def _number(day: date) -> int:

@@ -17,12 +17,14 @@ SELECT_SCHEDULE: Final[LiteralString] = """
         granting.id, advance.id, account.name, advance.currency, advance.amount_minor, advance.granted_at,
         advance.first_due_on, advance.paid_minor, advance.written_off_minor, advance.state,
         instalment.number, instalment.due_on, instalment.amount_minor, instalment.rolled_minor, instalment.paid_minor,
-        instalment.state, instalment.settled_by, instalment.attempts, instalment.attempted_at, settling.decided_at
+        instalment.state, instalment.settled_by, instalment.attempts, instalment.attempted_at,
+        settling.id, outcome.decided_at
     FROM command AS granting
     JOIN advance ON advance.id = granting.position
     JOIN account ON account.id = advance.account_id
     JOIN instalment ON instalment.advance_id = advance.id
-    LEFT JOIN outcome AS settling ON settling.position = instalment.settled_by
+    LEFT JOIN command AS settling ON settling.position = instalment.settled_by
+    LEFT JOIN outcome ON outcome.position = instalment.settled_by
     WHERE granting.id = %s
     ORDER BY instalment.number
 """
@@ -70,8 +72,9 @@ SELECT_PAGE: Final[LiteralString] = """
 
 @dataclass(frozen=True, slots=True)
 class InstalmentRow(Instalment):
-    """An instalment, and when it was settled."""
+    """An instalment, which command settled it, and when."""
 
+    settling_id: UUID | None = None
     settled_at: datetime | None = None
 
 

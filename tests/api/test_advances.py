@@ -150,6 +150,7 @@ def test_an_advance_is_paid_out_and_scheduled(api: Api) -> None:
         "rolled": "0.00",
         "paid": "0.00",
         "state": "scheduled",
+        "settled_by": None,
         "settled_at": None,
     }
     assert [each["amount"] for each in others] == ["8.34"] * 3 + ["8.33"] * 8
@@ -350,7 +351,9 @@ def test_an_admin_writes_off_what_is_owed(api: Api, admin: Api, batch: bool) -> 
         "15.00",
     )
     assert [each["state"] for each in advance["instalments"]] == ["paid", "written_off", "written_off"]
-    assert {each["settled_at"] for each in advance["instalments"][1:]} == {document["decided_at"]}
+    assert {(each["settled_by"], each["settled_at"]) for each in advance["instalments"][1:]} == {
+        (document["id"], document["decided_at"])
+    }
     assert (advance["next_due_on"], advance["next_amount"]) == (None, None)
     assert_adds_up(advance)
     assert (receivable, admin.account(f"@advances_receivable:{currency}")["balance"]) == ("-15.00", "0.00")

@@ -50,6 +50,12 @@ def test_a_service_that_dies_is_started_again(name: str) -> None:
     assert SERVICES[name]["restart"] == ("no" if name == "migrate" else "unless-stopped")
 
 
+@pytest.mark.parametrize("name", ["api", "worker", "scheduler"])
+def test_all_that_decide_have_the_same_settings(name: str) -> None:
+    """The rules of advances in one worker only would decide by chance; a missing file means the defaults."""
+    assert SERVICES[name]["env_file"] == [{"path": "florin.env", "required": False}]
+
+
 @every_service
 def test_a_service_has_a_health_check_or_says_why_not(name: str) -> None:
     """A service that hangs is found, here or by an alert that is named."""
