@@ -131,7 +131,7 @@ def _apply(conn: Connection, migration: Migration) -> str:
                 conn.execute(migration.text.encode())
                 conn.execute(_INSERT_HISTORY, (migration.version, migration.name, migration.sha256))
             break
-        except errors.LockNotAvailable:
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
             # Somebody reads or writes the table: give way, then ask again, rather than queue and block all others.
             if attempt == _LOCK_TIMEOUT_RETRIES - 1:
                 raise

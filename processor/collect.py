@@ -19,11 +19,11 @@ from processor.submissions import Answer, CommandBody, Receipt, Submission
 
 log = structlog.get_logger()
 
-_PAGE: Final = 5_000
+PAGE: Final = 5_000
 """Instalments that are read and handed to the intake at once."""
 
-_ANOTHER_ATTEMPT_AFTER: Final = timedelta(days=1)
-"""After an attempt that came to nothing. A person was told, or a clock was wrong: both take time."""
+_PATIENCE: Final = timedelta(days=1)
+"""After an attempt that failed: a person was told, and needs time."""
 
 _LOOK_AGAIN_S: Final = 0.5
 
@@ -64,13 +64,15 @@ class Collector:
         Raises what ``Intake.accept`` raises; what is due and was not sent then is found again by the next call.
         """
         emitted = 0
+        wrong: list[str] = []
         last: Due | None = None
         while page := self._next(last):
             answers = self._submit([self._submission(due) for due in page])
             emitted += sum(isinstance(answer, Receipt) and not answer.replayed for answer in answers)
-            if wrong := [due.key for due, answer in zip(page, answers, strict=True) if not isinstance(answer, Receipt)]:
-                raise BooksError(f"the intake does not take these collects: {', '.join(wrong[:10])}")
+            wrong += [due.key for due, answer in zip(page, answers, strict=True) if not isinstance(answer, Receipt)]
             last = page[-1]
+        if wrong:
+            raise BooksError(f"the intake does not take {len(wrong)} collects, such as {', '.join(wrong[:10])}")
         return emitted
 
     def _next(self, last: Due | None) -> list[Due]:
@@ -79,12 +81,14 @@ class Collector:
             while self._is_full(conn):
                 if self._pause(_LOOK_AGAIN_S):
                     return []
+            if self._pause(0):
+                return []
             return collecting.find_due(
                 conn,
                 today=self._rules.business_date(now),
-                attempted_before=now - _ANOTHER_ATTEMPT_AFTER,
+                failed_before=now - _PATIENCE,
                 after=last,
-                limit=_PAGE,
+                limit=PAGE,
             )
 
     def _submission(self, due: Due) -> Submission:
@@ -97,9 +101,6 @@ class Collector:
 def watch_advances(pool: Pool, *, now: Callable[[], datetime], rules: Rules) -> int:
     """Measure what is overdue, and return how many live advances do not add up to their instalments; each is logged."""
     with pool.connection() as conn:
-        for each in collecting.find_overdue(conn, today=rules.business_date(now())):
-            telemetry.overdue_instalments.labels(each.currency).set(each.count)
-            telemetry.overdue_amount.labels(each.currency).set(each.amount_minor / 10 ** exponent(each.currency))
         incomplete, end = collecting.find_incomplete(conn)
         while end is not None:
             more, end = collecting.find_incomplete(conn, after=end)
@@ -112,4 +113,8 @@ def watch_advances(pool: Pool, *, now: Callable[[], datetime], rules: Rules) -> 
             amount_minor=broken.amount_minor,
             accounted_minor=broken.accounted_minor,
         )
+    with pool.connection() as conn:
+        for each in collecting.find_overdue(conn, today=rules.business_date(now())):
+            telemetry.overdue_instalments.labels(each.currency).set(each.count)
+            telemetry.overdue_amount.labels(each.currency).set(each.amount_minor / 10 ** exponent(each.currency))
     return len(incomplete)

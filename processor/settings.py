@@ -100,6 +100,8 @@ class Settings(RuleSettings):
     roll_forward_every_s: Positive = 30
     collect_every_s: Positive = 3_600
     """How often due instalments are looked for. When one is due is written on it."""
+    collect_backlog: Positive = 20_000
+    """Places in line above which due instalments wait: clients must not stand behind all of a day's."""
     check_advances_every_s: Positive = 300
     forget_runs_every_s: Positive = 3_600
     keep_runs_days: Positive = 30

@@ -7,6 +7,7 @@ from typing import Final
 
 from processor import accepting as intake
 from processor.accepting import Submit
+from processor.collect import PAGE
 from processor.settings import Settings
 from workers.messenger import Messenger
 from workers.queue import CommandQueue
@@ -30,7 +31,7 @@ def accepting(settings: Settings, queue: CommandQueue, *, now: Callable[[], date
             announce=messenger.announce,
             now=now,
             group_size=settings.group_size,
-            max_waiting=settings.max_waiting,
+            max_waiting=max(settings.max_waiting, PAGE),
             max_backlog=settings.max_backlog,
         ) as submit:
             yield submit

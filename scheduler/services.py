@@ -63,8 +63,8 @@ def opened(
             now=now,
             new_id=new_id,
             rules=rules,
-            # The other half is the clients'.
-            is_full=lambda conn: backlog_reaches(conn, settings.max_backlog // 2),
+            # Clients stand in the same line, and the rest of the backlog is theirs.
+            is_full=lambda conn: backlog_reaches(conn, min(settings.collect_backlog, settings.max_backlog)),
             pause=stop.wait,
         )
         yield Services(settings, rules, pool, sweeper, collector, now, stop)

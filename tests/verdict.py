@@ -55,7 +55,7 @@ SELECT_ADVANCES: Final[LiteralString] = """
 
 SELECT_INSTALMENTS: Final[LiteralString] = """
     SELECT
-        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, state, settled_by, attempts, attempted_at
+        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, state, settled_by, attempts, failed_at
     FROM instalment ORDER BY advance_id, number
 """
 
@@ -226,7 +226,7 @@ def _the_books_are_the_same(
         advance.id: [
             (
                 *(each.number, each.due_on, each.amount_minor, each.rolled_minor, each.paid_minor, each.state.value),
-                *(each.settled_by, each.attempts, each.attempted_at),
+                *(each.settled_by, each.attempts, each.failed_at),
             )
             for each in advance.instalments
         ]

@@ -61,7 +61,7 @@ class Engine:
             new_id=uuid7,
             rules=self.rules,
             is_full=lambda _: False,
-            pause=lambda _: True,
+            pause=lambda _: False,
         )
 
     def accept(self, *bodies: CommandBody) -> list[int]:

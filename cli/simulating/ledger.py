@@ -58,7 +58,7 @@ SELECT_ADVANCES: Final[LiteralString] = """
 
 SELECT_INSTALMENTS: Final[LiteralString] = """
     SELECT
-        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, state, settled_by, attempts, attempted_at
+        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, state, settled_by, attempts, failed_at
     FROM instalment ORDER BY advance_id, number
 """
 

@@ -38,7 +38,8 @@ class Instalment:
     One weekly repayment, in minor units of its advance's currency.
 
     ``amount_minor`` is its share of the advance and ``rolled_minor``, which missed ones left to it. ``settled_by`` is
-    the position of the command that ended it. ``attempts`` counts the collects that came to nothing.
+    the position of the command that ended it. ``attempts`` counts the collects that came to nothing; one of them was
+    given up at ``failed_at``.
     """
 
     number: int
@@ -49,7 +50,7 @@ class Instalment:
     state: InstalmentState = InstalmentState.SCHEDULED
     settled_by: int | None = None
     attempts: int = 0
-    attempted_at: datetime | None = None
+    failed_at: datetime | None = None
 
     @property
     def left_minor(self) -> int:
@@ -143,10 +144,10 @@ class Advance:
         }
         return self._with(changed, written_off_minor=self.remaining_minor)
 
-    def attempt(self, number: int, *, at: datetime) -> "Advance":
+    def attempt(self, number: int) -> "Advance":
         """The advance after a collect of a scheduled instalment that came to nothing."""
         tried = self._scheduled(number)
-        return self._with({number: replace(tried, attempts=tried.attempts + 1, attempted_at=at)})
+        return self._with({number: replace(tried, attempts=tried.attempts + 1)})
 
     def _scheduled(self, number: int) -> Instalment:
         found = self.find(number)

@@ -112,7 +112,7 @@ def decide_collect(working: Working, command: Collect, now: datetime, rules: Rul
     if due is None or not due.is_scheduled:
         return refuse(command, Reason.INSTALMENT_NOT_SCHEDULED)
     if due.due_on > rules.business_date(now):
-        working.write(advance.attempt(due.number, at=now))
+        working.write(advance.attempt(due.number))
         return refuse(command, Reason.INSTALMENT_NOT_DUE)
     # From here on it is paid or missed: its day does not come again.
     reason = _cannot_collect(account, due)
@@ -120,6 +120,7 @@ def decide_collect(working: Working, command: Collect, now: datetime, rules: Rul
     if reason is not None:
         can_pay_part = reason is Reason.INSUFFICIENT_FUNDS and rules.partial_collection
         amount_minor = max(0, account.available_minor) if can_pay_part else 0
+        amount_minor *= account.can_take_debit(amount_minor)
     working.write(advance.collect(due.number, amount_minor, by=command.position))
     if reason is not None and not amount_minor:
         return refuse(command, reason)

@@ -27,7 +27,7 @@ GATHER_ADVANCES: Final[LiteralString] = """
 # What is settled stays as it is: only the scheduled ones can matter to any decision.
 GATHER_INSTALMENTS: Final[LiteralString] = """
     SELECT
-        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, attempts, attempted_at
+        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, attempts, failed_at
     FROM instalment WHERE advance_id = ANY(%b::bigint[]) AND state = 'scheduled'
     ORDER BY advance_id, number
 """
@@ -61,7 +61,7 @@ UPDATE_ADVANCES: Final[LiteralString] = """
 # One statement for those that are new and those that were read: a settled one is never changed again.
 PUT_INSTALMENTS: Final[LiteralString] = """
     INSERT INTO instalment (
-        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, state, settled_by, attempts, attempted_at
+        advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, state, settled_by, attempts, failed_at
     )
     SELECT * FROM unnest(
         %b::bigint[], %b::smallint[], %b::date[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[], %b::bigint[],
@@ -70,14 +70,14 @@ PUT_INSTALMENTS: Final[LiteralString] = """
     ON CONFLICT (advance_id, number) DO UPDATE
     SET amount_minor = excluded.amount_minor, rolled_minor = excluded.rolled_minor, paid_minor = excluded.paid_minor,
         state = excluded.state, settled_by = excluded.settled_by,
-        attempts = excluded.attempts, attempted_at = excluded.attempted_at
+        attempts = excluded.attempts, failed_at = excluded.failed_at
     WHERE instalment.state = 'scheduled'
     RETURNING advance_id, number
 """
 
 # Of a collect that failed: nobody decided anything, and a person is told. Another attempt is made a day later.
 COUNT_ATTEMPT: Final[LiteralString] = """
-    UPDATE instalment SET attempts = instalment.attempts + 1, attempted_at = %(now)b
+    UPDATE instalment SET attempts = instalment.attempts + 1, failed_at = %(now)b
     FROM command JOIN command AS granting ON granting.id = command.advance_id
     WHERE command.position = %(position)b AND command.type = 'collect'
         AND instalment.advance_id = granting.position AND instalment.number = command.instalment
@@ -92,7 +92,7 @@ def gather(conn: Connection, accounts: Collection[Account], named: Collection[in
     if not rows:
         return []
     scheduled: dict[int, list[Instalment]] = {}
-    for advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, attempts, attempted_at in conn.execute(
+    for advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, attempts, failed_at in conn.execute(
         GATHER_INSTALMENTS, [bigints(row[0] for row in rows)]
     ):
         scheduled.setdefault(advance_id, []).append(
@@ -103,7 +103,7 @@ def gather(conn: Connection, accounts: Collection[Account], named: Collection[in
                 rolled_minor,
                 paid_minor,
                 attempts=attempts,
-                attempted_at=attempted_at,
+                failed_at=failed_at,
             )
         )
     return [
@@ -221,6 +221,6 @@ def _put(conn: Connection, instalments: Sequence[tuple[int, Instalment]]) -> Cur
             [each.state.value for each in rows],
             bigints(each.settled_by for each in rows),
             [each.attempts for each in rows],
-            [each.attempted_at for each in rows],
+            [each.failed_at for each in rows],
         ],
     )

@@ -11,7 +11,7 @@ SCHEDULER: Final = 0
 """The client in whose name the scheduler sends commands. It has no key."""
 
 # In order of their days, so that a week that was missed is decided before the next one. An attempt that was accepted is
-# left alone, whether it is decided or not: its key exists. One that came to nothing has a day before the next.
+# left alone, whether it is decided or not: its key exists. After one that failed, a person has a day to look at it.
 SELECT_DUE: Final[LiteralString] = """
     SELECT due.*
     FROM (
@@ -24,7 +24,7 @@ SELECT_DUE: Final[LiteralString] = """
         JOIN command AS granting ON granting.position = advance.id
         WHERE instalment.state = 'scheduled' AND instalment.due_on <= %(today)b
             AND (instalment.due_on, instalment.advance_id, instalment.number) > (%(after_on)b, %(after)b, %(number)b)
-            AND (instalment.attempted_at IS NULL OR instalment.attempted_at <= %(attempted_before)b)
+            AND (instalment.failed_at IS NULL OR instalment.failed_at <= %(failed_before)b)
             AND NOT EXISTS (
                 SELECT FROM command AS collect
                 WHERE collect.client_id = 0 AND collect.idempotency_key = format(
@@ -38,13 +38,15 @@ SELECT_DUE: Final[LiteralString] = """
 """
 
 # Each had a day on which it should have been decided: a worker or the scheduler is behind, or it failed. Currencies in
-# which nothing is overdue are named as well, so that what was once seen goes back to zero.
+# which nothing is overdue are named as well, so that what was once seen goes back to zero. One advance at a time (OFFSET
+# 0): Postgres does not know that days that are over are rarely still scheduled, and would read both tables whole.
 SELECT_OVERDUE: Final[LiteralString] = """
     SELECT receivable.currency, count(overdue.left_minor), coalesce(sum(overdue.left_minor), 0)
     FROM account AS receivable
     LEFT JOIN (
-        SELECT advance.currency, instalment.amount_minor - instalment.paid_minor AS left_minor
-        FROM instalment JOIN advance ON advance.id = instalment.advance_id
+        SELECT lent.currency, instalment.amount_minor - instalment.paid_minor AS left_minor
+        FROM instalment
+        CROSS JOIN LATERAL (SELECT currency FROM advance WHERE id = instalment.advance_id OFFSET 0) AS lent
         WHERE instalment.state = 'scheduled' AND instalment.due_on < %b
     ) AS overdue ON overdue.currency = receivable.currency
     WHERE receivable.id < 0 AND receivable.kind = 'advances_receivable'
@@ -120,14 +122,14 @@ class Incomplete:
     accounted_minor: int | None
 
 
-def find_due(conn: Connection, *, today: date, attempted_before: datetime, after: Due | None, limit: int) -> list[Due]:
+def find_due(conn: Connection, *, today: date, failed_before: datetime, after: Due | None, limit: int) -> list[Due]:
     """The next ``limit`` instalments that are due on the business date ``today`` and that nobody collects yet."""
     after_on, after_id, number = (after.due_on, after.advance, after.number) if after else (date.min, 0, 0)
     rows = conn.execute(
         SELECT_DUE,
         {
             "today": today,
-            "attempted_before": attempted_before,
+            "failed_before": failed_before,
             "after_on": after_on,
             "after": after_id,
             "number": number,

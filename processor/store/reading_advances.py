@@ -17,7 +17,7 @@ SELECT_SCHEDULE: Final[LiteralString] = """
         granting.id, advance.id, account.name, advance.currency, advance.amount_minor, advance.granted_at,
         advance.first_due_on, advance.paid_minor, advance.written_off_minor, advance.state,
         instalment.number, instalment.due_on, instalment.amount_minor, instalment.rolled_minor, instalment.paid_minor,
-        instalment.state, instalment.settled_by, instalment.attempts, instalment.attempted_at,
+        instalment.state, instalment.settled_by, instalment.attempts, instalment.failed_at,
         settling.id, outcome.decided_at
     FROM command AS granting
     JOIN advance ON advance.id = granting.position

@@ -134,7 +134,7 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
         "advance": ["instalments", "paid_minor", "state", "version", "written_off_minor"],
         "api_key": ["revoked_at"],
         "instalment": [
-            *("amount_minor", "attempted_at", "attempts", "paid_minor", "rolled_minor", "settled_by", "state"),
+            *("amount_minor", "attempts", "failed_at", "paid_minor", "rolled_minor", "settled_by", "state"),
         ],
         "job_run": ["emitted", "ended_at", "error", "result"],
     }
@@ -224,7 +224,7 @@ WEEKLY: Final[Row] = {
     "paid_minor": 20,
     "state": "scheduled",
     "attempts": 1,
-    "attempted_at": NOON,
+    "failed_at": NOON,
 }
 """An instalment of which a part is paid, and which was tried once."""
 
@@ -357,7 +357,7 @@ GOOD: Final[list[tuple[str, Row]]] = [
     ("instalment", PAID),
     ("instalment", MISSED),
     ("instalment", MISSED | {"state": "written_off"}),
-    ("instalment", {"attempts": 0, "attempted_at": None}),
+    ("instalment", {"attempts": 0, "failed_at": None}),
     ("job_run", ENDED),
     ("job_run", ENDED | {"result": "lost", "emitted": None}),
     ("job_run", ENDED | {"result": "error", "emitted": None, "error": "sick"}),
@@ -559,9 +559,9 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ("instalment_state_known", "instalment", MISSED | {"state": "forgotten"}),
     ("instalment_settled", "instalment", {"settled_by": 2}),
     *(("instalment_settled", "instalment", state | {"settled_by": None}) for state in (PAID, MISSED)),
-    ("instalment_attempts_positive", "instalment", {"attempts": -1, "attempted_at": None}),
-    ("instalment_attempted", "instalment", {"attempts": 0}),
-    ("instalment_attempted", "instalment", {"attempted_at": None}),
+    ("api_key_of_a_client", "api_key", {"client_id": 0}),
+    ("instalment_attempts_positive", "instalment", {"attempts": -1, "failed_at": None}),
+    ("instalment_failed", "instalment", {"attempts": 0}),
     # A run has an end with a result, or neither.
     ("job_run_pkey", "job_run", {"id": 1}),
     ("job_run_job_form", "job_run", {"job": "Sweep it!"}),

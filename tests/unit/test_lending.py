@@ -13,7 +13,6 @@ from processor.domain.outcomes import Outcome, Reason, Status, TransferKind
 from processor.domain.rules import Bounds, Rules
 from tests.builders import (
     LARGEST,
-    NOON,
     TODAY,
     a_collect,
     a_repayment,
@@ -259,6 +258,16 @@ def test_with_partial_collection_only_the_rest_is_missed(available_minor: int, c
     assert second.rolled_minor == rolled
 
 
+def test_a_part_that_would_pass_the_largest_total_is_not_taken() -> None:
+    """Postgres would refuse it, and with it the whole batch."""
+    account = Account("alice", 1, "USD", credits_minor=LARGEST, debits_minor=LARGEST - 20, overdraft_limit_minor=30)
+    books = books_of(account, advances=[lent()])
+    (outcome,), closing = after(books, [a_collect(5)], rules=Rules(partial_collection=True))
+
+    assert outcome.reason is Reason.INSUFFICIENT_FUNDS
+    assert closing.accounts["alice"] == account
+
+
 @pytest.mark.parametrize(
     ("books", "command", "reason"),
     [
@@ -288,7 +297,7 @@ def test_an_instalment_is_not_collected_before_its_day() -> None:
     assert outcome == refused(a_collect(5, 2), Reason.INSTALMENT_NOT_DUE)
     assert books.accounts["alice"] == RICH
     second = books.advances[5].instalments[1]
-    assert (second.state, second.attempts, second.attempted_at) == (InstalmentState.SCHEDULED, 1, NOON)
+    assert (second.state, second.attempts, second.failed_at) == (InstalmentState.SCHEDULED, 1, None)
 
 
 def test_an_advance_may_be_granted_and_collected_in_one_batch() -> None:
