@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from api_min import accounts, advances, batch, bodies, commands, documents, health, problem
+from api_min import accounts, advances, alerts, batch, bodies, commands, documents, health, problem, reconciliation
 from api_min.auth import KeyRing
 from api_min.measured import Measured
 from api_min.services import Services
@@ -52,7 +52,10 @@ def create_app(settings: Settings, *, new_id: Callable[[], UUID] = uuid_utils.co
         redoc_url=None,
     )
     # batch before commands: its path would be taken for a command's id.
-    routers = (batch.router, commands.router, accounts.router, advances.router, health.router)
+    routers = (
+        *(batch.router, commands.router, accounts.router, advances.router, alerts.router, health.router),
+        reconciliation.router,
+    )
     for router in routers:
         app.include_router(router)
     app.state.api_routes = [route for router in routers for route in router.routes]

@@ -48,6 +48,7 @@ class CommandDocument(BaseModel):
     status_url: str
     accepted_at: datetime
     command: dict[str, Any] = Field(description="What was asked, with every amount in full")
+    held: bool | None = Field(None, description="True while a pending command waits for an account's release")
     decided_at: datetime | None = None
     reason: str | None = Field(None, description="Why it was refused or failed", examples=["insufficient_funds"])
     text: str | None = Field(None, description="The reason as a sentence")
@@ -168,6 +169,8 @@ def command_document(row: CommandRow) -> dict[str, Any]:
         "accepted_at": row.accepted_at,
         "command": _body(row.body),
     }
+    if row.held:
+        document["held"] = True
     if row.decided_at is not None:
         document["decided_at"] = row.decided_at
     if row.reason is not None:

@@ -56,7 +56,11 @@ class _OutOfTurn(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What one message led to: the commands that have their outcome now, and those that must be sent on."""
+    """
+    What one message led to: the commands that are ``settled``, and those that must be sent on.
+
+    Settled are those that have their outcome, and those that are held: whoever waits for one need not wait longer.
+    """
 
     settled: Sequence[int] = ()
     left: Sequence[InLine] = ()
@@ -96,7 +100,7 @@ class Applier:
 
     def _apply(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
         if not books_store.look(conn, positions):
-            # Settled before: whoever did it may have died before telling those who wait.
+            # Settled or held before: whoever did it may have died before telling those who wait.
             return Applied(list(positions))
         try:
             return self._apply_in_turn(conn, positions, keys)
@@ -183,13 +187,15 @@ class Applier:
             with telemetry.apply_seconds.time(), conn.transaction():
                 with conn.pipeline():
                     locks.lock_accounts(conn, batch.keys)
+                    quarantined = books_store.quarantined(conn, batch.keys)
                     waiting, books = books_store.gather(conn, batch.keys, up_to=batch.up_to, limit=MAX_COMMANDS)
                 # Read under the locks, so that decisions on one account are dated in their order.
                 now = self._now()
                 turn = in_turn(waiting, batch.keys)
                 if in_turn_only and len(turn) < len(waiting):
                     raise _OutOfTurn
-                turn = turn[:limit]
+                settled = [row.position for row in turn[:limit]]
+                turn = self._hold_back(conn, turn[:limit], {name for (name,) in quarantined}, now)
                 try:
                     with conn.transaction() if last_chance else nullcontext():
                         outcomes = self._decide_and_record(conn, books, turn, now)
@@ -197,7 +203,6 @@ class Applier:
                     if not last_chance:
                         raise
                     outcomes = [self._give_up(conn, turn[0], error, now)]
-                settled = [row.position for row in turn]
                 unsettled = set(positions).difference(settled)
                 left = books_store.left_in_line(conn, unsettled) if unsettled else []
         except psycopg.IntegrityError as error:
@@ -210,6 +215,18 @@ class Applier:
         self._system_accounts |= _system_accounts(outcomes)
         _count(turn, outcomes, now)
         return Applied(settled, left)
+
+    def _hold_back(
+        self, conn: Connection, turn: Sequence[PendingRow], quarantined: Collection[str], now: datetime
+    ) -> Sequence[PendingRow]:
+        """Hold those that touch an account in quarantine, and return the others."""
+        if not quarantined:
+            return turn
+        held = [row for row in turn if not row.accounts().isdisjoint(quarantined)]
+        if held:
+            books_store.hold(conn, [row.position for row in held], now=now)
+            log.info("commands.held", commands=len(held))
+        return [row for row in turn if row.accounts().isdisjoint(quarantined)]
 
     def _decide_and_record(
         self, conn: Connection, books: Books, turn: Sequence[PendingRow], now: datetime

@@ -23,6 +23,12 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _http(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("http://", "https://")):
+        raise ValueError("give an address that begins with https:// or http://")
+    return url
+
+
 def _amounts(bounds: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
     for currency, (smallest, largest) in bounds.items():
         if money.parse_amount(smallest, currency) > money.parse_amount(largest, currency):
@@ -59,7 +65,26 @@ class RuleSettings(BaseSettings):
         )
 
 
-class Settings(RuleSettings):
+class AlertSettings(BaseSettings):
+    """Who is told when something is wrong, and what waits for a person then. Addresses hold secrets: never log them."""
+
+    model_config = SettingsConfigDict(env_prefix="FLORIN_", frozen=True, populate_by_name=True)
+
+    quarantine: bool = True
+    """Whether an account that a break names is frozen until an admin releases it."""
+    release_needs_two: bool = False
+    """Whether it takes a second admin to release an account: the first asks, another one confirms."""
+    runbook_url: str = "docs/runbooks.md"
+    """Where the runbooks are; the name of the proof is added as a fragment."""
+    alert_webhook_url: SecretStr | None = None
+    """Where each change of an alert is posted, signed as Standard Webhooks has it."""
+    alert_webhook_secret: SecretStr | None = None
+    """What signs it: whsec_ and 24 to 64 random bytes in base64."""
+    alert_urls: Annotated[Json[list[SecretStr]], NoDecode, Field(validate_default=False)] = []
+    """Who else is told, as apprise has it: ["mailto://user:password@example.com", "slack://token"]."""
+
+
+class Settings(RuleSettings, AlertSettings):
     """From the environment: DATABASE_URL and REDIS_URL, and FLORIN_ before the name of every other one."""
 
     database_url: SecretStr = Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))
@@ -103,6 +128,23 @@ class Settings(RuleSettings):
     collect_backlog: Positive = 20_000
     """Places in line above which due instalments wait: clients must not stand behind all of a day's."""
     check_advances_every_s: Positive = 300
+    seal_every_s: Positive = 60
+    seal_block_size: Annotated[int, Field(gt=0, le=50_000)] = 10_000
+    """Settled commands in a sealed block, at most."""
+    seal_file: Path | None = None
+    """A file that every new block is added to, as a line of JSON. Keep it where the database's owner cannot write."""
+    seal_webhook: Annotated[SecretStr, AfterValidator(_http)] | None = None
+    """Where each newest block is posted, as the same JSON."""
+    notify_every_s: Positive = 5
+    """How often it is looked whether somebody is to be told of an alert."""
+    prove_every_s: Positive = 60
+    """How often the proofs look at what is new."""
+    prove_full_every_s: Positive = 7 * 86_400
+    """How often each proof looks at everything."""
+    pending_limit_s: Positive = 900
+    """The age at which a command without an outcome is a break."""
+    clock_tolerance_s: Positive = 60
+    """By how much the clocks of two machines may differ before it is a break."""
     forget_runs_every_s: Positive = 3_600
     keep_runs_days: Positive = 30
     """Runs of jobs are forgotten after so many days; those that succeeded and found nothing to do, after one."""

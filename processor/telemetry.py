@@ -66,6 +66,29 @@ incomplete_advances = Gauge(
     multiprocess_mode="mostrecent",
 )
 
+open_alerts = Gauge(
+    "florin_alerts_open", "Alerts that are not resolved.", ["severity", "proof"], multiprocess_mode="mostrecent"
+)
+oldest_alert_seconds = Gauge(
+    "florin_alert_oldest_open_age_seconds",
+    "Age of the oldest alert that is not resolved.",
+    ["severity", "proof"],
+    multiprocess_mode="mostrecent",
+)
+notices = Counter("florin_alert_notifications_total", "Attempts to tell somebody of an alert.", ["result"])
+undelivered_notices = Counter(
+    "florin_alert_undelivered_total", "Changes of alerts that somebody was not told of after a day of attempts."
+)
+quarantined_accounts = Gauge(
+    "florin_quarantined_accounts", "Accounts whose commands are held.", multiprocess_mode="mostrecent"
+)
+held_commands = Gauge(
+    "florin_held_commands", "Commands that wait for an account's release.", multiprocess_mode="mostrecent"
+)
+oldest_held_seconds = Gauge(
+    "florin_oldest_held_age_seconds", "How long the oldest held command is held.", multiprocess_mode="mostrecent"
+)
+
 swept = Counter("florin_commands_swept_total", "Stranded commands whose message was sent again.")
 oldest_pending_seconds = Gauge(
     "florin_oldest_pending_age_seconds", "Age of the oldest command without an outcome.", multiprocess_mode="mostrecent"
@@ -88,6 +111,45 @@ job_seconds = Histogram(
 )
 job_emitted = Counter(
     "florin_job_emitted_total", "What the runs of a scheduler job led to, as each counts it.", ["job"]
+)
+
+proof_last_proven = Gauge(
+    "florin_proof_last_proven_timestamp_seconds",
+    "When a proof last found nothing wrong.",
+    ["proof"],
+    multiprocess_mode="mostrecent",
+)
+proof_last_full = Gauge(
+    "florin_proof_last_full_timestamp_seconds",
+    "When a proof last found nothing wrong in the whole of history.",
+    ["proof"],
+    multiprocess_mode="mostrecent",
+)
+proof_breaks = Gauge(
+    "florin_proof_breaks", "Breaks that a proof found last.", ["proof"], multiprocess_mode="mostrecent"
+)
+proof_runs = Counter(
+    "florin_proof_runs_total",
+    "Runs of a proof, over what is new or all there is: proven, broken or ended by an error.",
+    ["proof", "scope", "result"],
+)
+proof_checked = Counter("florin_proof_checked_total", "Things that the runs of a proof looked at.", ["proof"])
+proof_seconds = Histogram("florin_proof_seconds", "Time of one run of a proof.", ["proof"], buckets=JOB_SECONDS)
+
+seal_height = Gauge("florin_seal_height", "Number of the newest sealed block.", multiprocess_mode="mostrecent")
+seal_leaves = Gauge(
+    "florin_seal_leaves", "Settled commands in all sealed blocks together.", multiprocess_mode="mostrecent"
+)
+seal_sealed_at = Gauge(
+    "florin_seal_newest_timestamp_seconds", "When the newest block was sealed.", multiprocess_mode="mostrecent"
+)
+seal_hash_prefix = Gauge(
+    "florin_seal_hash_prefix",
+    "The first 48 bits of the newest block's hash, as a number.",
+    multiprocess_mode="mostrecent",
+)
+seal_exports_failed = Counter(
+    "florin_seal_exports_failed_total", "Runs that could not write the file of blocks, or tell the webhook.", ["target"]
 )
 
 

@@ -1,5 +1,6 @@
 """What jobs use, made once for each time that a process leads."""
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from processor import clock, pools
 from processor.collect import Collector
 from processor.domain.rules import Rules
 from processor.errors import SettingsError
+from processor.sealing import Sealer
 from processor.settings import Settings
 from processor.store.commands import backlog_reaches
 from processor.sweep import Sweeper
@@ -35,6 +37,7 @@ class Services:
     pool: Pool
     sweeper: Sweeper
     collector: Collector
+    sealer: Sealer
     now: Callable[[], datetime]
     stop: threading.Event
 
@@ -48,6 +51,7 @@ def opened(
     stop: threading.Event,
     now: Callable[[], datetime] = clock.now,
     new_id: Callable[[], UUID] = uuid_utils.compat.uuid7,
+    choose: Callable[[int], int] = secrets.randbelow,
 ) -> Iterator[Services]:
     """The services for as many jobs at once as there are ``connections``."""
     database_url = settings.database_url.get_secret_value()
@@ -67,7 +71,16 @@ def opened(
             is_full=lambda conn: backlog_reaches(conn, min(settings.collect_backlog, settings.max_backlog)),
             pause=stop.wait,
         )
-        yield Services(settings, rules, pool, sweeper, collector, now, stop)
+        sealer = Sealer(
+            pool,
+            now=now,
+            choose=choose,
+            block_size=settings.seal_block_size,
+            file=settings.seal_file,
+            webhook=settings.seal_webhook.get_secret_value() if settings.seal_webhook else None,
+            is_over=stop.is_set,
+        )
+        yield Services(settings, rules, pool, sweeper, collector, sealer, now, stop)
 
 
 def queue_of(settings: Settings) -> CommandQueue:

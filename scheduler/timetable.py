@@ -1,15 +1,23 @@
 """Every job, how often it is due, and why. A tick only says 'look': what there is to do is read from rows."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from processor import collect
+from psycopg import Connection
+
+from processor import collect, notifying
+from processor.proofs.proof import Limits
+from processor.prove import Prover, Result, raise_for_errors
+from processor.settings import Settings
 from processor.store import jobs as job_store
 from processor.store import system_accounts
 from scheduler.jobs import Job
 from scheduler.services import Services
+from workers import notify
 
 _FORGET_AT_ONCE: Final = 10_000
+_LOOK_FOR_FULL_S: Final = 600
 _KEEP_IDLE_RUNS: Final = timedelta(days=1)
 
 
@@ -34,6 +42,59 @@ def _collect(services: Services) -> int:
 
 def _check_advances(services: Services) -> int:
     return collect.watch_advances(services.pool, now=services.now, rules=services.rules)
+
+
+def _seal(services: Services) -> int:
+    return services.sealer.seal()
+
+
+def _notify(services: Services) -> int:
+    """Returns the number of notices that are due."""
+    with services.pool.connection() as conn:
+        due = notifying.look(conn, now=services.now())
+    if due:
+        notify.ask()
+    return due
+
+
+def _prove(services: Services) -> int:
+    """Returns the number of breaks."""
+    with services.pool.connection() as conn:
+        return _breaks(_prover(services, conn).run_all())
+
+
+def _prove_full(services: Services) -> int:
+    """When each was last proven is read from rows: neither a new leader nor a restart begins all of them again."""
+    every = timedelta(seconds=services.settings.prove_full_every_s)
+    with services.pool.connection() as conn:
+        prover = _prover(services, conn)
+        return _breaks(prover.run_all(prover.due(every), is_full=True))
+
+
+def _prover(services: Services, conn: Connection) -> Prover:
+    return Prover(
+        conn,
+        now=services.now,
+        limits=proof_limits(services.settings),
+        stopped=services.stop.is_set,
+        keep_runs=timedelta(days=services.settings.keep_runs_days),
+    )
+
+
+def _breaks(results: Sequence[Result]) -> int:
+    raise_for_errors(results)
+    return sum(len(result.breaks) for result in results)
+
+
+def proof_limits(settings: Settings) -> Limits:
+    """What the settings, and the timetable, allow before it is wrong."""
+    return Limits(
+        rules=settings.rules(),
+        pending=timedelta(seconds=settings.pending_limit_s),
+        clock=timedelta(seconds=settings.clock_tolerance_s),
+        # As `florin jobs list` has it: a job is late after three periods and a minute.
+        periods={job.name: timedelta(seconds=3 * job.period_s(settings) + 60) for job in JOBS},
+    )
 
 
 def _forget_runs(services: Services) -> int:
@@ -77,6 +138,30 @@ JOBS: Final = (
         "An advance that does not add up to its instalments, or one overdue, is shown to a person.",
         lambda settings: settings.check_advances_every_s,
         _check_advances,
+    ),
+    Job(
+        "seal",
+        "Whoever rewrites history is found out: it is sealed in blocks, and the newest is made known outside.",
+        lambda settings: settings.seal_every_s,
+        _seal,
+    ),
+    Job(
+        "notify",
+        "An alert that opens or ends is told to people: the workers are asked to deliver what waits in the outbox.",
+        lambda settings: settings.notify_every_s,
+        _notify,
+    ),
+    Job(
+        "prove",
+        "The books prove themselves: what is new, and what was in doubt, is held to every proof.",
+        lambda settings: settings.prove_every_s,
+        _prove,
+    ),
+    Job(
+        "prove_full",
+        "Whoever changes old rows is found as well: each proof goes over everything once a week, or as it is set.",
+        lambda settings: min(_LOOK_FOR_FULL_S, settings.prove_full_every_s),
+        _prove_full,
     ),
     Job(
         "forget_runs",

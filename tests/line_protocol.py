@@ -38,6 +38,9 @@ class Lines:
         self.pending: set[int] = set()
         self.locks: dict[int, int] = {}
         self.decided: list[int] = []
+        self.quarantined: set[int] = set()
+        self.held: set[int] = set()
+        self.ever_held: set[int] = set()
 
     def keys_of(self, position: int) -> frozenset[int]:
         """The accounts that the command touches."""
@@ -53,9 +56,11 @@ class Lines:
         return [self.rows[position] for position in sorted(positions)[:limit]]
 
     def out_of_order(self) -> list[int]:
-        """Those that were decided after a later one of one of their accounts."""
+        """Those that were decided after a later one of one of their accounts, and neither of them was ever held."""
         wrong, last = [], Counter[int]()
         for position in self.decided:
+            if position in self.ever_held:
+                continue
             if any(last[key] > position for key in self.keys_of(position)):
                 wrong.append(position)
             last |= Counter(dict.fromkeys(self.keys_of(position), position))
@@ -85,7 +90,9 @@ class Simulation:
     """
     One schedule: who moves next, which message is taken, what is repeated and who dies is drawn from ``random``.
 
-    ``named_only`` is another rule, known to be wrong: decide what the message names, whoever stands before it.
+    ``doubts`` says how many accounts are quarantined in the course of it; all of them are released again.
+    ``named_only`` is another rule, known to be wrong: decide what the message names, whoever stands before it. So is
+    ``careless``: release an account without waiting for whoever has its lock.
     """
 
     def __init__(
@@ -96,6 +103,8 @@ class Simulation:
         *,
         send_on: SendOn = named_and_heads,
         named_only: bool = False,
+        doubts: int = 0,
+        careless: bool = False,
     ) -> None:
         self.lines = Lines(rows)
         self.handled = 0
@@ -103,6 +112,9 @@ class Simulation:
         self._bounds = bounds
         self._send_on = send_on
         self._named_only = named_only
+        self._doubts = doubts
+        self._careless = careless
+        self._put_back = False
         self._arriving = [row.position for row in rows]
         self._queue: list[Batch] = []
         self._workers: list[Worker] = []
@@ -126,7 +138,10 @@ class Simulation:
 
     def _something_happens(self) -> bool:
         able = [worker for worker in self._workers if worker not in self._moving and worker.ready()]
+        releasable = [key for key in sorted(self.lines.quarantined) if self._careless or key not in self.lines.locks]
         events: list[Callable[[], None]] = [
+            *([self._quarantine] if self._doubts and self.lines.pending else []),
+            *([lambda: self._release(self._random.choice(releasable))] if releasable else []),
             *([self._arrive] if self._arriving else []),
             *([self._take] if self._queue and len(self._workers) < self._bounds.workers else []),
             *([lambda: self._move(self._random.choice(able))] * 4 if able else []),
@@ -136,6 +151,23 @@ class Simulation:
             self._random.choice(events)()
         assert events or self._moving or not self._workers, "everybody waits for somebody: a deadlock"
         return bool(events)
+
+    def _quarantine(self) -> None:
+        """A proof doubts an account, whoever has its lock."""
+        self._doubts -= 1
+        self.lines.quarantined.add(
+            self._random.choice([key for p in self.lines.pending for key in self.lines.keys_of(p)])
+        )
+
+    def _release(self, key: int) -> None:
+        """An admin, who has the account's lock for that moment; and the sweeper, which finds what was put back."""
+        lines = self.lines
+        lines.quarantined.discard(key)
+        put_back = {position for position in lines.held if key in lines.keys_of(position)}
+        lines.held -= put_back
+        lines.pending |= put_back
+        self._put_back = self._put_back or bool(put_back)
+        self._send(sorted(put_back))
 
     def _arrive(self) -> None:
         """An intake commits some commands, and their message is queued."""
@@ -194,6 +226,8 @@ class Simulation:
             yield lambda key=key: key not in lines.locks  # type: ignore[misc]
             lines.locks[key] = me
         yield lambda: True
+        quarantined = set(lines.quarantined)
+        yield lambda: True
         waiting = lines.gather(held, up_to, self._bounds.commands)
         if self._named_only:
             waiting = [row for row in waiting if row.position in named]
@@ -201,14 +235,19 @@ class Simulation:
         if in_turn_only and len(turn) < len(waiting):
             self._unlock(me)
             return set(), set()
-        assert len(turn) == len(waiting) or self._named_only, "what was widened is not closed"
+        # What is put back stands at the head of lines that were followed before: then the rest is sent on.
+        closed = len(turn) == len(waiting)
+        assert closed or self._named_only or self._put_back, "what was widened is not closed"
+        hold = {position for position in turn if lines.keys_of(position) & quarantined}
         yield lambda: True
         before, lines.pending = lines.pending, lines.pending - turn
         left = self._send_on(lines, named - turn)
         lines.pending = before
         yield lambda: True
         lines.pending = lines.pending - turn
-        lines.decided += sorted(turn)
+        lines.held |= hold
+        lines.ever_held |= hold
+        lines.decided += sorted(turn - hold)
         self._unlock(me)
         return turn, left
 

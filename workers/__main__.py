@@ -11,9 +11,10 @@ from migrations import latest_version
 from processor import clock, pools, telemetry
 from processor.apply import Applier
 from processor.errors import SchemaBehind, SettingsError
+from processor.notifying import Notifier, targets_of
 from processor.process import announce_ready, serve_metrics, wait_for_postgres
 from processor.settings import settings
-from workers import actors
+from workers import actors, notify
 from workers.broker import client, make_broker
 from workers.messages import COMMANDS
 
@@ -39,19 +40,22 @@ def run(stop: threading.Event) -> None:
     telemetry.set_up_logging(wanted.log_level)
     serve_metrics(wanted.metrics_port)
     database_url, redis_url = wanted.database_url.get_secret_value(), wanted.redis_url.get_secret_value()
+    notifier = Notifier(lambda: pools.connect(database_url, "florin notifier"), targets_of(wanted), now=clock.now)
     wait_for_postgres(database_url, wanted_version=latest_version())
     with pools.sync_pool(database_url, application_name="florin worker", size=wanted.worker_threads) as pool:
         broker = make_broker(redis_url)
         actors.declare(broker, Applier(pool, now=clock.now, rules=wanted.rules()), client(redis_url))
+        notify.declare(broker, notifier)
         broker.emit_after("process_boot")
         worker = Worker(broker, queues={COMMANDS}, worker_timeout=wanted.poll_ms, worker_threads=wanted.worker_threads)
         worker.queue_prefetch = wanted.queue_prefetch
         worker.start()
-        announce_ready(wanted.ready_fd)
-        # Woken now and then: a signal that came while the process was paused is handled only when Python runs again.
-        while not stop.wait(1.0):
-            pass
-        worker.stop(timeout=_SHUTDOWN_MS)
+        with notify.delivering(broker):
+            announce_ready(wanted.ready_fd)
+            # Woken now and then: a signal that came while the process was paused is handled once Python runs again.
+            while not stop.wait(1.0):
+                pass
+            worker.stop(timeout=_SHUTDOWN_MS)
         broker.close()
 
 

@@ -114,6 +114,19 @@ INSERT_TRANSFERS: Final[LiteralString] = """
     )
 """
 
+# Who is in quarantine, in the round trip of the gathering: hardly ever anybody, so that the look costs next to nothing.
+GATHER_QUARANTINED: Final[LiteralString] = """
+    SELECT account FROM quarantine WHERE account_key = ANY(%b::bigint[]) AND released_at IS NULL
+"""
+
+# Out of the lines, under the locks of all their accounts: to those behind it, the command is as good as decided.
+HOLD: Final[LiteralString] = """
+    WITH moved AS (
+        DELETE FROM pending WHERE position = ANY(%b::bigint[]) RETURNING position, account_key
+    )
+    INSERT INTO held (position, account_key, held_at) SELECT position, account_key, %b FROM moved
+"""
+
 DELETE_PENDING: Final[LiteralString] = "DELETE FROM pending WHERE position = ANY(%b::bigint[])"
 
 # Which of these commands are still in line, and who stands first in their lines; each with all of its accounts.
@@ -176,9 +189,13 @@ class PendingRow:
     advance: Any = None
     instalment: Any = None
 
+    def accounts(self) -> set[str]:
+        """The names of the accounts that the command touches."""
+        return {name for name in (self.account, self.from_account, self.to_account) if name is not None}
+
     def account_keys(self) -> set[int]:
-        """The lock keys of the accounts that the command touches."""
-        return {account_key(name) for name in (self.account, self.from_account, self.to_account) if name is not None}
+        """The lock keys of these accounts."""
+        return {account_key(name) for name in self.accounts()}
 
     def command(self) -> Command:
         """The command itself. Raises ``BooksError`` if the row is of a kind that this code does not know."""
@@ -229,6 +246,16 @@ def gather(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -
     pending = [PendingRow(*row) for row in rows]
     found = read_accounts(accounts)
     return pending, Books.of(found, _gather_advances(conn, pending, found))
+
+
+def quarantined(conn: Connection, keys: Collection[int]) -> Cursor[tuple[str]]:
+    """The names of those of the locked accounts that are in quarantine; in a pipeline, to be read later."""
+    return conn.execute(GATHER_QUARANTINED, [bigints(keys)])
+
+
+def hold(conn: Connection, positions: Collection[int], *, now: datetime) -> None:
+    """Take the commands out of their lines and keep them, until their accounts are released."""
+    conn.execute(HOLD, [bigints(positions), now])
 
 
 def read_accounts(rows: Iterable[tuple[Any, ...]]) -> list[Account]:

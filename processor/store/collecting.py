@@ -38,8 +38,8 @@ SELECT_DUE: Final[LiteralString] = """
 """
 
 # Each had a day on which it should have been decided: a worker or the scheduler is behind, or it failed. Currencies in
-# which nothing is overdue are named as well, so that what was once seen goes back to zero. One advance at a time (OFFSET
-# 0): Postgres does not know that days that are over are rarely still scheduled, and would read both tables whole.
+# which nothing is overdue are named as well, so that what was once seen goes back to zero. One advance at a time
+# (OFFSET 0): Postgres does not know that days that are over are rarely scheduled still, and would read both tables.
 SELECT_OVERDUE: Final[LiteralString] = """
     SELECT receivable.currency, count(overdue.left_minor), coalesce(sum(overdue.left_minor), 0)
     FROM account AS receivable

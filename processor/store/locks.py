@@ -14,6 +14,9 @@ _SPACE: Final = 0x464C4F52
 INTAKE: Final = (_SPACE, 2)
 ROLL_FORWARD: Final = (_SPACE, 3)
 LEADER: Final = (_SPACE, 4)
+ALERTS: Final = (_SPACE, 5)
+SEAL: Final = (_SPACE, 6)
+RECONCILIATION: Final = (_SPACE, 9)
 """Locks that are not an account's live in the two-integer space, which never meets the single-integer one."""
 
 # The keys come sorted, and a function scan keeps their order: all workers wait in line, not in a ring.
@@ -41,6 +44,11 @@ def lock_accounts(conn: Connection, keys: Collection[int]) -> None:
 async def lock_intake(conn: AsyncConnection) -> None:
     """Let no other intake commit between this transaction's positions: positions become visible in their order."""
     await conn.execute(LOCK_ONE, INTAKE)
+
+
+def lock_one(conn: Connection, lock: tuple[int, int]) -> None:
+    """Take the lock to the end of the transaction, when it is free."""
+    conn.execute(LOCK_ONE, lock)
 
 
 def try_lock(conn: Connection, lock: tuple[int, int]) -> bool:

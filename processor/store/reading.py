@@ -17,6 +17,7 @@ _SELECT: Final[LiteralString] = """
     SELECT
         command.id, command.position, command.client_id, command.idempotency_key, command.accepted_at,
         outcome.status, outcome.reason, outcome.decided_at,
+        outcome.position IS NULL AND EXISTS (SELECT FROM held WHERE held.position = command.position),
         command.type, command.currency, command.account, command.from_account, command.to_account,
         command.amount_minor, command.overdraft_limit_minor, command.overdraft_fee_minor, command.instalments,
         command.first_due_on, command.advance_id, command.instalment, command.reason,
@@ -87,6 +88,7 @@ class CommandRow:
     status: Status
     reason: Reason | None
     decided_at: datetime | None
+    held: bool
     body: CommandBody
     transfers: Sequence[TransferRow]
 
@@ -175,7 +177,7 @@ async def _commands(conn: AsyncConnection, query: LiteralString, params: list[An
 
 
 def _command(row: tuple[Any, ...], transfers: list[TransferRow]) -> CommandRow:
-    id_, position, client_id, idempotency_key, accepted_at, status, reason, decided_at, *body = row
+    id_, position, client_id, idempotency_key, accepted_at, status, reason, decided_at, held, *body = row
     return CommandRow(
         id=id_,
         position=position,
@@ -185,6 +187,7 @@ def _command(row: tuple[Any, ...], transfers: list[TransferRow]) -> CommandRow:
         status=Status(status or Status.PENDING.value),
         reason=Reason(reason) if reason else None,
         decided_at=decided_at,
+        held=held,
         body=CommandBody(**dict(zip(FIELDS, body, strict=True))),
         transfers=transfers,
     )

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -56,6 +57,12 @@ HISTORY: Final = {
     "transfer": "amount_minor",
     "dead_letter": "error",
     "client": "name",
+    "statement_file": "name",
+    "statement_line": "amount_minor",
+    "statement_match": "amount_minor",
+    "alert_change": "kind",
+    "seal": "root",
+    "seal_genesis": "history",
 }
 """The tables that only grow, each with a column that one might like to change."""
 
@@ -125,13 +132,29 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
     assert dict(tables) == {
         **{table: ["SELECT"] for table in ("command", "outcome", "transfer", "client", "api_key", "schema_migration")},
         **{table: ["INSERT", "SELECT"] for table in ("dead_letter", "account", "advance", "instalment")},
+        **{table: ["SELECT"] for table in ("statement_file", "statement_line", "statement_match")},
+        "reconciliation_break": ["SELECT"],
         "pending": ["DELETE", "INSERT", "SELECT"],
+        "held": ["DELETE", "INSERT", "SELECT"],
+        **{table: ["SELECT"] for table in ("alert", "alert_notice", "quarantine")},
+        "alert_change": ["INSERT", "SELECT"],
+        "seal": ["INSERT", "SELECT"],
+        "seal_genesis": ["SELECT"],
         "job_run": ["DELETE", "SELECT"],
+        "proof_run": ["DELETE", "SELECT"],
+        "proof_state": ["INSERT", "SELECT", "UPDATE"],
         "system_checkpoint": ["INSERT", "SELECT", "UPDATE"],
     }
     assert columns_of(owner, "UPDATE", allowed=True) == {
         "account": ["credits_minor", "debits_minor", "held_minor", "version"],
+        "reconciliation_break": ["closed_at"],
         "advance": ["instalments", "paid_minor", "state", "version", "written_off_minor"],
+        "alert": [
+            *("acknowledge_reason", "acknowledged_at", "acknowledged_by", "advice", "expected", "found"),
+            *("last_seen_at", "resolve_reason", "resolved_at", "resolved_by", "seen", "severity", "since", "state"),
+        ],
+        "alert_notice": ["attempts", "delivered_to", "due_at", "error", "settled_at", "state"],
+        "quarantine": ["asked_at", "asked_by", "release_reason", "released_at", "released_by"],
         "api_key": ["revoked_at"],
         "instalment": [
             *("amount_minor", "attempts", "failed_at", "paid_minor", "rolled_minor", "settled_by", "state"),
@@ -144,7 +167,16 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
         "transfer": ["xid"],
         "client": ["created_at", "id"],
         "api_key": ["created_at", "revoked_at"],
+        "alert": [
+            *("acknowledge_reason", "acknowledged_at", "acknowledged_by", "id", "resolve_reason", "resolved_at"),
+            *("resolved_by", "seen", "state"),
+        ],
+        "alert_notice": ["attempts", "delivered_to", "error", "settled_at", "state"],
+        "quarantine": ["asked_at", "asked_by", "id", "release_reason", "released_at", "released_by"],
+        **{table: ["id"] for table in ("statement_file", "statement_line", "statement_match")},
+        "reconciliation_break": ["closed_at", "id"],
         "job_run": ["emitted", "ended_at", "error", "id", "result"],
+        "proof_run": ["id"],
     }
 
 
@@ -228,6 +260,69 @@ WEEKLY: Final[Row] = {
 }
 """An instalment of which a part is paid, and which was tried once."""
 
+SEALED: Final[Row] = {
+    "version": 1,
+    "leaves": 2,
+    "root": bytes(32),
+    "sealed_at": NOON,
+    "hash": bytes(32),
+    "positions": [2, 1],
+    "leaf_hashes": bytes(64),
+    "lowest_position": 1,
+    "highest_position": 2,
+    "last_xid": "9",
+    "last_position": 1,
+}
+"""A block of two leaves."""
+
+DOUBTED: Final[Row] = {
+    "proof": "chain",
+    "severity": "page",
+    "expected": "1",
+    "found": "2",
+    "advice": "Look.",
+    "first_seen_at": NOON,
+    "last_seen_at": NOON,
+}
+"""An alert that is open."""
+
+IMPORTED: Final[Row] = {
+    "name": "january.csv",
+    "format": "csv",
+    "bank_account": "main",
+    "currency": "USD",
+    "from_on": TODAY,
+    "to_on": TODAY,
+    "opening_minor": None,
+    "closing_minor": None,
+    "total_minor": -5,
+    "lines": 2,
+    "new_lines": 1,
+    "amount_minor": 5,
+    "skipped": 0,
+    "imported_by": "ann",
+    "imported_at": NOON,
+}
+"""A statement of a bank."""
+
+BOOKED: Final[Row] = {
+    "number": 1,
+    "bank_account": "main",
+    "currency": "USD",
+    "booked_on": TODAY,
+    "direction": "debit",
+    "amount_minor": 5,
+    "is_reversal": False,
+}
+"""A line of it."""
+
+MATCHED: Final[Row] = {"amount_minor": 5, "rule": "reference", "made_by": "ann", "made_at": NOON}
+TAKEN_BACK: Final[Row] = {"rule": "by_hand", "reason": "another", "undoes": 1}
+BROKEN: Final[Row] = {"currency": "USD", "amount_minor": 5, "detail": "no line", "since": NOON, "opened_at": NOON}
+
+OF_A_LINE: Final[Row] = {"result": "duplicate", "position": None, "leg": None}
+OF_A_FILE: Final[Row] = {"result": "balance", "position": None, "leg": None}
+
 # Rows. Some are there; of each table there is a new one that is as it should be; and each bad row differs from it.
 
 HERE: Final[list[tuple[str, Row]]] = [
@@ -268,7 +363,33 @@ HERE: Final[list[tuple[str, Row]]] = [
     ("system_checkpoint", {"account_id": 1, "up_to_xid": "0", "credits_minor": 0, "debits_minor": 0, "made_at": NOON}),
     ("advance", {"id": 1, "account_id": 1, "currency": "USD"} | LENT),
     ("instalment", {"advance_id": 1, "number": 1} | WEEKLY),
+    ("statement_file", {"id": 1, "sha256": bytes(32)} | IMPORTED),
+    ("statement_line", {"id": 1, "file_id": 1, "line_key": bytes(32)} | BOOKED),
+    ("statement_match", {"id": 1, "line_id": 1, "position": 1, "leg": 1} | MATCHED),
+    ("statement_match", {"id": 2, "line_id": 1, "position": 1, "leg": 1} | MATCHED | TAKEN_BACK),
+    *(
+        ("reconciliation_break", {"id": number, "result": result} | BROKEN | subject)
+        for number, result, subject in (
+            (1, "missing_in_books", {"line_id": 1}),
+            (2, "missing_in_statement", {"position": 1, "leg": 1}),
+            (3, "balance", {"file_id": 1}),
+        )
+    ),
     ("job_run", {"id": 1, "job": "sweep", "started_at": NOON}),
+    ("proof_state", {"proof": "zero_sum"} | {"runs": 1, "below_xid": "9", "memory": "{}", "ran_at": NOON, "breaks": 0}),
+    (
+        "proof_run",
+        {"id": 1, "proof": "zero_sum", "is_full": False, "started_at": NOON, "ended_at": NOON, "error": "sick"},
+    ),
+    ("alert", {"id": 1, "subject": "account:alice"} | DOUBTED),
+    *(
+        ("alert_change", {"id": UUID(int=number), "alert_id": 1, "kind": "opened", "changed_at": NOON})
+        for number in (1, 2)
+    ),
+    ("alert_notice", {"change_id": UUID(int=1), "due_at": NOON}),
+    ("quarantine", {"id": 1, "account": "alice", "account_key": 1, "alert_id": 1, "began_at": NOON}),
+    ("held", {"position": 5, "account_key": 7, "held_at": NOON}),
+    ("seal", {"number": 1, "first_leaf": 0, "previous": bytes(32)} | SEALED),
 ]
 
 NEW: Final[dict[str, Row]] = {
@@ -300,7 +421,30 @@ NEW: Final[dict[str, Row]] = {
     },
     "advance": {"id": 2, "account_id": 1, "currency": "USD"} | LENT,
     "instalment": {"advance_id": 1, "number": 2} | WEEKLY,
+    "statement_file": {"id": 9, "sha256": b"\x01" * 32} | IMPORTED,
+    "statement_line": {"id": 9, "file_id": 1, "line_key": b"\x01" * 32} | BOOKED,
+    "statement_match": {"id": 9, "line_id": 1, "position": 1, "leg": 2} | MATCHED,
+    "reconciliation_break": {"id": 9, "result": "missing_in_statement", "position": 1, "leg": 2} | BROKEN,
     "job_run": {"id": 9, "job": "sweep", "started_at": NOON},
+    "proof_state": {
+        "proof": "chains",
+        "runs": 1,
+        "below_xid": "9",
+        "memory": "{}",
+        "ran_at": NOON,
+        "ran_full_at": NOON,
+        "breaks": 0,
+    },
+    "proof_run": (
+        {"id": 9, "proof": "zero_sum", "is_full": False, "started_at": NOON, "ended_at": NOON}
+        | {"checked": 3, "breaks": 0, "error": None}
+    ),
+    "alert": {"id": 9, "subject": "account:bob"} | DOUBTED,
+    "alert_change": {"id": UUID(int=9), "alert_id": 1, "kind": "resolved", "changed_at": NOON},
+    "alert_notice": {"change_id": UUID(int=2), "due_at": NOON},
+    "quarantine": {"id": 9, "account": "bob", "account_key": 2, "alert_id": 1, "began_at": NOON},
+    "held": {"position": 5, "account_key": 8, "held_at": NOON},
+    "seal": {"number": 2, "first_leaf": 2, "previous": b"\x01" * 32} | SEALED,
 }
 
 SYSTEM: Final[Row] = {
@@ -334,6 +478,10 @@ COLLECT: Final[Row] = {
 
 PAID: Final[Row] = {"state": "paid", "paid_minor": 50, "settled_by": 2}
 MISSED: Final[Row] = {"state": "missed", "settled_by": 2}
+ACKNOWLEDGED: Final[Row] = {"state": "acknowledged", "acknowledged_at": NOON, "acknowledged_by": "ann"}
+RESOLVED: Final[Row] = {"state": "resolved", "resolved_at": NOON}
+BY_HAND: Final[Row] = RESOLVED | {"resolved_by": "ann", "resolve_reason": "repaired"}
+RELEASED: Final[Row] = {"released_at": NOON, "released_by": "ann"}
 ENDED: Final[Row] = {"ended_at": NOON, "result": "success", "emitted": 3}
 
 GOOD: Final[list[tuple[str, Row]]] = [
@@ -358,10 +506,21 @@ GOOD: Final[list[tuple[str, Row]]] = [
     ("instalment", MISSED),
     ("instalment", MISSED | {"state": "written_off"}),
     ("instalment", {"attempts": 0, "failed_at": None}),
+    ("alert", ACKNOWLEDGED),
+    ("alert", RESOLVED | {"subject": "account:alice"}),
+    ("alert", ACKNOWLEDGED | BY_HAND),
+    ("alert_notice", {"state": "undelivered", "settled_at": NOON, "error": "nobody answers"}),
+    ("quarantine", RELEASED | {"account": "alice"}),
+    ("quarantine", RELEASED | {"asked_at": NOON, "asked_by": "ben"}),
     ("job_run", ENDED),
+    ("proof_state", {"proven_at": NOON, "proven_full_at": NOON}),
+    ("proof_run", {"checked": None, "breaks": None, "error": "sick"}),
     ("job_run", ENDED | {"result": "lost", "emitted": None}),
     ("job_run", ENDED | {"result": "error", "emitted": None, "error": "sick"}),
     ("transfer", {"debit_account_id": SETTLEMENT, "debit_version": None, "debit_balance_minor": None}),
+    ("statement_file", {"opening_minor": 10, "closing_minor": -5, "lines": 0, "new_lines": 0, "amount_minor": 0}),
+    ("statement_match", TAKEN_BACK | {"undoes": 2}),
+    ("reconciliation_break", {"position": 1, "leg": 1, "closed_at": NOON}),
     ("transfer", {"credit_account_id": SETTLEMENT, "credit_version": None, "credit_balance_minor": None}),
 ]
 
@@ -562,6 +721,41 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ("api_key_of_a_client", "api_key", {"client_id": 0}),
     ("instalment_attempts_positive", "instalment", {"attempts": -1, "failed_at": None}),
     ("instalment_failed", "instalment", {"attempts": 0}),
+    # A break has one alert at a time, and who ended it said why.
+    ("alert_pkey", "alert", {"id": 1}),
+    ("alert_live", "alert", {"subject": "account:alice"}),
+    ("alert_live", "alert", ACKNOWLEDGED | {"subject": "account:alice"}),
+    ("alert_proof_size", "alert", {"proof": ""}),
+    ("alert_subject_size", "alert", {"subject": "s" * 501}),
+    ("alert_severity_known", "alert", {"severity": "whisper"}),
+    ("alert_state_known", "alert", {"state": "forgotten"}),
+    ("alert_seen_positive", "alert", {"seen": 0}),
+    ("alert_acknowledged", "alert", {"state": "acknowledged"}),
+    ("alert_acknowledged", "alert", ACKNOWLEDGED | {"state": "open"}),
+    ("alert_acknowledged", "alert", {"acknowledged_by": "ann"}),
+    ("alert_resolved", "alert", {"state": "resolved"}),
+    ("alert_resolved", "alert", RESOLVED | {"state": "open"}),
+    ("alert_resolved", "alert", BY_HAND | {"resolve_reason": None}),
+    ("alert_resolved", "alert", {"resolved_by": "ann", "resolve_reason": "repaired"}),
+    ("alert_change_pkey", "alert_change", {"id": UUID(int=1)}),
+    ("alert_change_alert", "alert_change", {"alert_id": 77}),
+    ("alert_change_kind_known", "alert_change", {"kind": "forgotten"}),
+    ("alert_notice_pkey", "alert_notice", {"change_id": UUID(int=1)}),
+    ("alert_notice_change", "alert_notice", {"change_id": UUID(int=77)}),
+    ("alert_notice_state_known", "alert_notice", {"state": "lost", "settled_at": NOON}),
+    ("alert_notice_attempts_positive", "alert_notice", {"attempts": -1}),
+    ("alert_notice_settled", "alert_notice", {"state": "delivered"}),
+    ("alert_notice_settled", "alert_notice", {"settled_at": NOON}),
+    # An account is in quarantine once, and two admins are two.
+    ("quarantine_pkey", "quarantine", {"id": 1}),
+    ("quarantine_live", "quarantine", {"account": "alice"}),
+    ("quarantine_of_a_customer", "quarantine", {"account": "@settlement:USD"}),
+    ("quarantine_of_a_customer", "quarantine", {"account": ""}),
+    ("quarantine_alert", "quarantine", {"alert_id": 77}),
+    ("quarantine_asked", "quarantine", {"asked_at": NOON}),
+    ("quarantine_released", "quarantine", {"released_at": NOON}),
+    ("quarantine_by_two", "quarantine", RELEASED | {"asked_at": NOON, "asked_by": "ann"}),
+    ("held_pkey", "held", {"account_key": 7}),
     # A run has an end with a result, or neither.
     ("job_run_pkey", "job_run", {"id": 1}),
     ("job_run_job_form", "job_run", {"job": "Sweep it!"}),
@@ -573,6 +767,86 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ("job_run_error", "job_run", ENDED | {"result": "error", "emitted": None}),
     ("job_run_emitted_by_success", "job_run", {"emitted": 3}),
     ("job_run_emitted_by_success", "job_run", ENDED | {"emitted": None}),
+    # A block is in the chain once, and has as many leaves as it says.
+    ("seal_pkey", "seal", {"number": 1}),
+    ("seal_number_positive", "seal", {"number": 0}),
+    ("seal_version_known", "seal", {"version": 2}),
+    ("seal_first_leaf_key", "seal", {"first_leaf": 0}),
+    ("seal_first_leaf_positive", "seal", {"first_leaf": -1}),
+    ("seal_leaves_bounded", "seal", {"leaves": 0, "positions": [], "leaf_hashes": b""}),
+    ("seal_leaves_listed", "seal", {"leaves": 3}),
+    ("seal_leaves_listed", "seal", {"positions": [1]}),
+    ("seal_leaves_listed", "seal", {"leaf_hashes": bytes(65)}),
+    ("seal_root_size", "seal", {"root": bytes(31)}),
+    ("seal_previous_key", "seal", {"previous": bytes(32)}),
+    ("seal_previous_size", "seal", {"previous": bytes(33)}),
+    ("seal_sealed_at_sane", "seal", {"sealed_at": "infinity"}),
+    ("seal_hash_size", "seal", {"hash": b""}),
+    ("seal_positions_range", "seal", {"lowest_position": 3}),
+    ("seal_genesis_pkey", "seal_genesis", {}),
+    ("seal_genesis_one", "seal_genesis", {"id": 2}),
+    # A run of a proof has looked at something, or failed.
+    ("proof_state_pkey", "proof_state", {"proof": "zero_sum"}),
+    ("proof_state_form", "proof_state", {"proof": "Zero sum!"}),
+    ("proof_state_runs", "proof_state", {"runs": 0}),
+    ("proof_state_breaks", "proof_state", {"breaks": -1}),
+    ("proof_state_full", "proof_state", {"proven_full_at": NOON}),
+    ("proof_state_full", "proof_state", {"proven_at": NOON, "proven_full_at": NOON, "ran_full_at": None}),
+    ("proof_run_pkey", "proof_run", {"id": 1}),
+    ("proof_run_form", "proof_run", {"proof": "Zero sum!"}),
+    ("proof_run_checked", "proof_run", {"checked": -1}),
+    ("proof_run_breaks", "proof_run", {"breaks": -1}),
+    ("proof_run_result", "proof_run", {"error": "sick"}),
+    ("proof_run_result", "proof_run", {"checked": None}),
+    ("proof_run_result", "proof_run", {"breaks": None}),
+    ("proof_run_result", "proof_run", {"checked": None, "breaks": None}),
+    # A statement is what the bank sent, and what became of it is said once and by somebody.
+    ("statement_file_pkey", "statement_file", {"id": 1}),
+    ("statement_file_sha256_key", "statement_file", {"sha256": bytes(32)}),
+    ("statement_file_sha256_size", "statement_file", {"sha256": b"short"}),
+    ("statement_file_name_size", "statement_file", {"name": ""}),
+    ("statement_file_format_known", "statement_file", {"format": "pdf"}),
+    ("statement_file_bank_account_form", "statement_file", {"bank_account": "a b"}),
+    ("statement_file_currency_form", "statement_file", {"currency": "usd"}),
+    ("statement_file_lines_positive", "statement_file", {"lines": -1}),
+    ("statement_file_new_lines", "statement_file", {"new_lines": 3}),
+    ("statement_file_amount_positive", "statement_file", {"amount_minor": -1}),
+    ("statement_file_skipped_positive", "statement_file", {"skipped": -1}),
+    ("statement_file_imported_by_size", "statement_file", {"imported_by": ""}),
+    ("statement_file_period", "statement_file", {"from_on": TODAY + timedelta(days=1)}),
+    ("statement_file_balances", "statement_file", {"opening_minor": 1}),
+    ("statement_line_pkey", "statement_line", {"id": 1}),
+    ("statement_line_key", "statement_line", {"line_key": bytes(32)}),
+    ("statement_line_key_size", "statement_line", {"line_key": b"short"}),
+    ("statement_line_file_id_fkey", "statement_line", {"file_id": 77}),
+    ("statement_line_number_positive", "statement_line", {"number": 0}),
+    ("statement_line_currency_form", "statement_line", {"currency": "usd"}),
+    ("statement_line_direction_known", "statement_line", {"direction": "up"}),
+    ("statement_line_amount_positive", "statement_line", {"amount_minor": 0}),
+    ("statement_match_pkey", "statement_match", {"id": 1}),
+    ("statement_match_line_id_fkey", "statement_match", {"line_id": 77}),
+    ("statement_match_transfer", "statement_match", {"leg": 77}),
+    ("statement_match_amount_positive", "statement_match", {"amount_minor": 0}),
+    ("statement_match_rule_known", "statement_match", {"rule": "guess"}),
+    ("statement_match_made_by_size", "statement_match", {"made_by": ""}),
+    ("statement_match_reason_size", "statement_match", {"reason": ""}),
+    ("statement_match_reason_by_hand", "statement_match", {"rule": "by_hand"}),
+    ("statement_match_undone_by_hand", "statement_match", {"undoes": 2, "reason": "x"}),
+    ("statement_match_undoes_key", "statement_match", TAKEN_BACK),
+    ("statement_match_undoes_fkey", "statement_match", TAKEN_BACK | {"undoes": 77}),
+    ("reconciliation_break_pkey", "reconciliation_break", {"id": 1}),
+    ("reconciliation_break_result_known", "reconciliation_break", {"result": "odd", "position": None, "leg": None}),
+    ("reconciliation_break_subject", "reconciliation_break", {"line_id": 1}),
+    ("reconciliation_break_subject", "reconciliation_break", {"position": None, "leg": None}),
+    ("reconciliation_break_subject", "reconciliation_break", {"result": "duplicate"}),
+    ("reconciliation_break_currency_form", "reconciliation_break", {"currency": "usd"}),
+    ("reconciliation_break_amount_positive", "reconciliation_break", {"amount_minor": -1}),
+    ("reconciliation_break_transfer", "reconciliation_break", {"leg": 77}),
+    ("reconciliation_break_transfer_open", "reconciliation_break", {"leg": 1}),
+    ("reconciliation_break_line", "reconciliation_break", OF_A_LINE | {"line_id": 1}),
+    ("reconciliation_break_line_id_fkey", "reconciliation_break", OF_A_LINE | {"line_id": 77}),
+    ("reconciliation_break_file", "reconciliation_break", OF_A_FILE | {"file_id": 1}),
+    ("reconciliation_break_file_id_fkey", "reconciliation_break", OF_A_FILE | {"file_id": 77}),
     # The rest: who may come in, and what the books are read by.
     ("client_name_key", "client", {"name": "acme"}),
     ("client_name_form", "client", {"name": "a b"}),
@@ -589,6 +863,9 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ("system_checkpoint_pkey", "system_checkpoint", {"account_id": 1}),
     ("system_checkpoint_account_id_fkey", "system_checkpoint", {"account_id": 77}),
 ]
+
+NEW["seal_genesis"] = {"id": 1, "history": UUID(int=1)}
+"""Only bad ones: a database has one, and nobody makes another."""
 
 CANNOT_BE_BROKEN_ALONE: Final = {"account_id_currency", "outcome_log"}
 """They are there for foreign keys to point at: whoever breaks one breaks the primary key first."""

@@ -1,0 +1,1 @@
+"""Statements of banks and PSPs: imported, matched with the books, and reported."""
