@@ -87,6 +87,8 @@ CREATE TABLE quarantine (
     -- Where a release needs two admins, this is the first.
     asked_at timestamptz,
     asked_by text,
+    -- What was held goes back into line in slices, lowest position first: up to here it is there.
+    released_up_to bigint NOT NULL DEFAULT 0,
     released_at timestamptz,
     released_by text,
     release_reason text,
@@ -120,5 +122,5 @@ GRANT INSERT ON alert_change TO florin_app;
 GRANT INSERT (change_id, due_at) ON alert_notice TO florin_app;
 GRANT UPDATE (state, attempts, due_at, delivered_to, settled_at, error) ON alert_notice TO florin_app;
 GRANT INSERT (account, account_key, alert_id, began_at) ON quarantine TO florin_app;
-GRANT UPDATE (asked_at, asked_by, released_at, released_by, release_reason) ON quarantine TO florin_app;
+GRANT UPDATE (asked_at, asked_by, released_up_to, released_at, released_by, release_reason) ON quarantine TO florin_app;
 GRANT SELECT, INSERT, DELETE ON held TO florin_app;

@@ -1,7 +1,7 @@
 """Applies pending commands: lock their accounts, gather, decide, record; every answer of a batch or none."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -194,8 +194,9 @@ class Applier:
                 turn = in_turn(waiting, batch.keys)
                 if in_turn_only and len(turn) < len(waiting):
                     raise _OutOfTurn
-                settled = [row.position for row in turn[:limit]]
-                turn = self._hold_back(conn, turn[:limit], {name for (name,) in quarantined}, now)
+                turn = turn[:limit]
+                settled = [row.position for row in turn]
+                turn = self._hold_back(conn, turn, dict(quarantined), now)
                 try:
                     with conn.transaction() if last_chance else nullcontext():
                         outcomes = self._decide_and_record(conn, books, turn, now)
@@ -217,16 +218,20 @@ class Applier:
         return Applied(settled, left)
 
     def _hold_back(
-        self, conn: Connection, turn: Sequence[PendingRow], quarantined: Collection[str], now: datetime
+        self, conn: Connection, turn: Sequence[PendingRow], quarantined: Mapping[str, int], now: datetime
     ) -> Sequence[PendingRow]:
-        """Hold those that touch an account in quarantine, and return the others."""
+        """Hold those that touch an account in quarantine and are not released yet, and return the others."""
         if not quarantined:
             return turn
-        held = [row for row in turn if not row.accounts().isdisjoint(quarantined)]
+        held = {
+            row.position
+            for row in turn
+            if any(row.position > quarantined.get(name, row.position) for name in row.accounts())
+        }
         if held:
-            books_store.hold(conn, [row.position for row in held], now=now)
+            books_store.hold(conn, held, now=now)
             log.info("commands.held", commands=len(held))
-        return [row for row in turn if row.accounts().isdisjoint(quarantined)]
+        return [row for row in turn if row.position not in held]
 
     def _decide_and_record(
         self, conn: Connection, books: Books, turn: Sequence[PendingRow], now: datetime

@@ -1,5 +1,6 @@
 """Tells people of alerts: each change goes from the outbox to every address that is set, at least once."""
 
+import base64
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -113,6 +114,8 @@ def look(conn: Connection[Any], *, now: datetime) -> int:
     def age_s(since: datetime | None) -> float:
         return max(0.0, (now - since).total_seconds()) if since else 0
 
+    # First what people wait for: measuring what is held may take long.
+    due = notice_store.count_due(conn, now=now)
     for each in alert_store.measure(conn):
         telemetry.open_alerts.labels(each.severity, each.proof).set(each.count)
         telemetry.oldest_alert_seconds.labels(each.severity, each.proof).set(age_s(each.oldest_at))
@@ -120,7 +123,7 @@ def look(conn: Connection[Any], *, now: datetime) -> int:
     telemetry.quarantined_accounts.set(held.accounts)
     telemetry.held_commands.set(held.commands)
     telemetry.oldest_held_seconds.set(age_s(held.oldest_held_at))
-    return notice_store.count_due(conn, now=now)
+    return due
 
 
 def targets_of(settings: AlertSettings) -> list[Target]:
@@ -131,18 +134,24 @@ def targets_of(settings: AlertSettings) -> list[Target]:
     if (url := settings.alert_webhook_url) is not None:
         if settings.alert_webhook_secret is None:
             raise SettingsError("FLORIN_ALERT_WEBHOOK_URL is set: set FLORIN_ALERT_WEBHOOK_SECRET as well")
-        try:
-            signer = Webhook(settings.alert_webhook_secret.get_secret_value())
-        except Exception:
-            raise SettingsError(
-                "FLORIN_ALERT_WEBHOOK_SECRET is none: give whsec_ and 24 to 64 random bytes in base64"
-            ) from None
-        targets.append(_SignedWebhook(url.get_secret_value(), signer, settings.runbook_url))
+        secret = _checked(settings.alert_webhook_secret.get_secret_value())
+        targets.append(_SignedWebhook(url.get_secret_value(), Webhook(secret), settings.runbook_url))
     targets += [
         _Apprised(number, url.get_secret_value(), settings.runbook_url)
         for number, url in enumerate(settings.alert_urls, start=1)
     ]
     return targets
+
+
+def _checked(secret: str) -> str:
+    """The webhook's secret. The library takes anything that looks like base64, also what is too short to be one."""
+    try:
+        size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        size = 0
+    if not (secret.startswith("whsec_") and 24 <= size <= 64):
+        raise SettingsError("FLORIN_ALERT_WEBHOOK_SECRET is none: give whsec_ and 24 to 64 random bytes in base64")
+    return secret
 
 
 @dataclass

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 
 from processor.store import quarantine as quarantine_store
 from processor.store.quarantine import QuarantineRow
+
+SLICE: Final = 10_000
+"""Commands that are put back in line at once."""
 
 
 class Answer(Enum):
@@ -43,24 +46,28 @@ async def release(
     needs_two: bool = False,
 ) -> Released:
     """
-    Release the account in one transaction: what was held for it is in line again, to be decided in order of position.
+    Release the account: what was held for it is in line again, to be decided in order of position.
 
-    With ``force``, open alerts are not in the way. Where it ``needs_two``, the first admin's call is noted and another
-    one's does it. Again and again is the same as once.
+    Much is put back in slices, a transaction each, lowest positions first: the account is locked no longer than a
+    slice takes, what is not back yet is not overtaken, and a release that broke off is ended by the next. With
+    ``force``, open alerts are not in the way. Where it ``needs_two``, the first admin's call is noted and another one's
+    does it. Again and again is the same as once.
     """
-    async with conn.transaction():
-        await quarantine_store.lock(conn, account)
-        found = await quarantine_store.find(conn, account)
-        if found is None:
-            return Released(Answer.UNKNOWN)
-        if found.released_at is not None:
-            return Released(Answer.RELEASED, found)
-        alerts = await quarantine_store.live_alerts(conn, account)
-        if alerts and not force:
-            return Released(Answer.ALERT_OPEN, found, tuple(alerts))
-        if needs_two and found.asked_by in (None, by):
-            if found.asked_by is None:
-                await quarantine_store.ask(conn, found.id, by=by, now=now)
-            return Released(Answer.ASKED, await quarantine_store.find(conn, account))
-        await quarantine_store.release(conn, found, by=by, reason=reason, now=now)
-        return Released(Answer.RELEASED, await quarantine_store.find(conn, account))
+    while True:
+        async with conn.transaction():
+            await quarantine_store.lock(conn, account)
+            found = await quarantine_store.find(conn, account)
+            if found is None:
+                return Released(Answer.UNKNOWN)
+            if found.released_at is not None:
+                return Released(Answer.RELEASED, found)
+            alerts = await quarantine_store.live_alerts(conn, account)
+            if alerts and not force:
+                return Released(Answer.ALERT_OPEN, found, tuple(alerts))
+            if needs_two and found.asked_by in (None, by):
+                if found.asked_by is None:
+                    await quarantine_store.ask(conn, found.id, by=by, now=now)
+                return Released(Answer.ASKED, await quarantine_store.find(conn, account))
+            if not await quarantine_store.put_back(conn, found, limit=SLICE):
+                await quarantine_store.end(conn, found, by=by, reason=reason, now=now)
+                return Released(Answer.RELEASED, await quarantine_store.find(conn, account))

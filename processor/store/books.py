@@ -116,7 +116,7 @@ INSERT_TRANSFERS: Final[LiteralString] = """
 
 # Who is in quarantine, in the round trip of the gathering: hardly ever anybody, so that the look costs next to nothing.
 GATHER_QUARANTINED: Final[LiteralString] = """
-    SELECT account FROM quarantine WHERE account_key = ANY(%b::bigint[]) AND released_at IS NULL
+    SELECT account, released_up_to FROM quarantine WHERE account_key = ANY(%b::bigint[]) AND released_at IS NULL
 """
 
 # Out of the lines, under the locks of all their accounts: to those behind it, the command is as good as decided.
@@ -125,6 +125,7 @@ HOLD: Final[LiteralString] = """
         DELETE FROM pending WHERE position = ANY(%b::bigint[]) RETURNING position, account_key
     )
     INSERT INTO held (position, account_key, held_at) SELECT position, account_key, %b FROM moved
+    ON CONFLICT DO NOTHING
 """
 
 DELETE_PENDING: Final[LiteralString] = "DELETE FROM pending WHERE position = ANY(%b::bigint[])"
@@ -248,8 +249,12 @@ def gather(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -
     return pending, Books.of(found, _gather_advances(conn, pending, found))
 
 
-def quarantined(conn: Connection, keys: Collection[int]) -> Cursor[tuple[str]]:
-    """The names of those of the locked accounts that are in quarantine; in a pipeline, to be read later."""
+def quarantined(conn: Connection, keys: Collection[int]) -> Cursor[tuple[str, int]]:
+    """
+    Those of the locked accounts that are in quarantine, by name; in a pipeline, to be read later.
+
+    With each, the position up to which its commands are released already.
+    """
     return conn.execute(GATHER_QUARANTINED, [bigints(keys)])
 
 

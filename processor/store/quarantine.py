@@ -56,15 +56,24 @@ RELEASE: Final[LiteralString] = """
     WHERE id = %(id)s
 """
 
-# Each with its places in all of its lines: a command waits for all of its accounts or for none. If another of them is
-# in quarantine, it is held again when its turn comes.
+# The next ones in order of position, each with its places in all of its lines: a command waits for all of its accounts
+# or for none. If another of them is in quarantine, it is held again when its turn comes; so none is taken twice. A
+# place that it has already stays as it is.
 PUT_BACK: Final[LiteralString] = """
-    WITH moved AS (
-        DELETE FROM held WHERE position IN (SELECT position FROM held WHERE account_key = %s)
-        RETURNING position, account_key
+    WITH slice AS (
+        SELECT DISTINCT position FROM held
+        WHERE account_key = %(key)s
+            AND position > (SELECT released_up_to FROM quarantine WHERE quarantine.id = %(id)s)
+        ORDER BY position LIMIT %(limit)s
+    ), moved AS (
+        DELETE FROM held WHERE position IN (SELECT position FROM slice) RETURNING position, account_key
+    ), put_back AS (
+        INSERT INTO pending (position, account_key) SELECT position, account_key FROM moved ON CONFLICT DO NOTHING
     )
-    INSERT INTO pending (position, account_key) SELECT position, account_key FROM moved
+    SELECT count(*), max(position) FROM slice
 """
+
+REACH: Final[LiteralString] = "UPDATE quarantine SET released_up_to = %s WHERE id = %s"
 
 MEASURE: Final[LiteralString] = """
     SELECT
@@ -147,9 +156,16 @@ async def ask(conn: AsyncConnection[Any], quarantine_id: int, *, by: str, now: d
     await conn.execute(ASK, [now, by, quarantine_id])
 
 
-async def release(
-    conn: AsyncConnection[Any], row: QuarantineRow, *, by: str, reason: str | None, now: datetime
-) -> None:
-    """End the quarantine, and put its commands back in line. The account is locked."""
+async def put_back(conn: AsyncConnection[Any], row: QuarantineRow, *, limit: int) -> bool:
+    """Put so many of its commands back in line, and say whether there may be more. The account is locked."""
+    wanted = {"key": account_key(row.account), "id": row.id, "limit": limit}
+    slice_ = await (await conn.execute(PUT_BACK, wanted)).fetchone()
+    count, reached = slice_ or (0, None)
+    if reached is not None:
+        await conn.execute(REACH, [reached, row.id])
+    return bool(count == limit)
+
+
+async def end(conn: AsyncConnection[Any], row: QuarantineRow, *, by: str, reason: str | None, now: datetime) -> None:
+    """Note who released the account, all of whose commands are back in line."""
     await conn.execute(RELEASE, {"now": now, "by": by, "reason": reason, "id": row.id})
-    await conn.execute(PUT_BACK, [account_key(row.account)])

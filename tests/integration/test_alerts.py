@@ -479,6 +479,9 @@ def test_what_is_logged_and_recorded_shows_no_address(
     [
         ({"alert_webhook_url": "https://example.com"}, "set FLORIN_ALERT_WEBHOOK_SECRET as well"),
         ({"alert_webhook_url": "https://example.com", "alert_webhook_secret": "whsec_"}, "give whsec_ and"),
+        ({"alert_webhook_url": "https://example.com", "alert_webhook_secret": "whsec_AAAA"}, "give whsec_ and"),
+        ({"alert_webhook_url": "https://example.com", "alert_webhook_secret": "abc"}, "give whsec_ and"),
+        ({"alert_webhook_url": "https://example.com", "alert_webhook_secret": SECRET[6:]}, "give whsec_ and"),
         ({"alert_webhook_url": "example.com/x", "alert_webhook_secret": SECRET}, "FLORIN_ALERT_WEBHOOK_URL is no"),
         (
             {"alert_webhook_url": "http://example.com:port", "alert_webhook_secret": SECRET},

@@ -379,38 +379,73 @@ def test_a_worker_that_dies_while_it_holds_loses_nothing(
     assert engine.pending() == []
 
 
-def test_an_admin_whose_connection_dies_has_released_all_or_nothing(
+def test_an_admin_whose_connection_dies_has_released_the_lowest_or_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of the commands in line and half of them held would be decided out of order."""
+    """
+    What is in line again is decided, and nothing overtakes what is not: neither old commands nor new ones.
+
+    The next release goes on where this one broke off.
+    """
+    monkeypatch.setattr("processor.quarantine.SLICE", 2)
     engine.settle(opening("alice"))
     suspect(engine, "alice")
     positions = engine.settle(*[deposit("alice", 1) for _ in range(5)])
-    original = quarantine_store.release
+    original, slices = quarantine_store.put_back, []
 
-    async def dying(conn: psycopg.AsyncConnection[Any], *args: Any, **kwargs: Any) -> None:
-        await original(conn, *args, **kwargs)
-        engine.rows("SELECT pg_terminate_backend(%s)", [conn.info.backend_pid])
+    async def dying(conn: psycopg.AsyncConnection[Any], *args: Any, **kwargs: Any) -> bool:
+        more = await original(conn, *args, **kwargs)
+        slices.append(more)
+        if len(slices) == 2:
+            engine.rows("SELECT pg_terminate_backend(%s)", [conn.info.backend_pid])
+        return more
 
     with monkeypatch.context() as patch:
-        patch.setattr(quarantine_store, "release", dying)
+        patch.setattr(quarantine_store, "put_back", dying)
         with pytest.raises(psycopg.OperationalError):
             release(engine, "alice", force=True)
+    in_line = engine.pending()
+    engine.queue += batches(engine.in_line(in_line))
+    later = engine.settle(deposit("alice", 1))
 
-    assert held(engine) == positions
+    assert in_line == positions[:2]
+    assert held(engine) == [*positions[2:], *later]
     assert engine.rows("SELECT released_at FROM quarantine") == [(None,)]
+    assert list(engine.outcomes())[-2:] == positions[:2]
     let_go(engine, "alice")
-    assert engine.pending() == positions
+    assert engine.pending() == [*positions[2:], *later]
+
+
+def test_what_is_in_line_and_held_at_once_stops_nobody(engine: Engine) -> None:
+    """Somebody put its place back by hand. It is held, others of its batch go on, and its release works."""
+    engine.settle(opening("alice"), opening("bob"), opening("carol"))
+    suspect(engine, "alice")
+    (waiting,) = engine.settle(deposit("alice", 1))
+    engine.rows("INSERT INTO pending (position, account_key) SELECT position, account_key FROM held")
+    later = engine.accept(deposit("alice", 2), deposit("bob", 3), deposit("carol", 4))
+    engine.drain()
+    engine.rows(
+        "INSERT INTO pending (position, account_key) SELECT position, account_key FROM held WHERE position = %s",
+        [waiting],
+    )
+
+    assert engine.outcomes()[later[1]] == engine.outcomes()[later[2]] == ("applied", None)
+    assert held(engine) == [waiting, later[0]]
+    let_go(engine, "alice")
+    assert (held(engine), engine.pending()) == ([], [waiting, later[0]])
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_is_quarantined_and_released_every_command_is_decided_once(engine: Engine, seed: int) -> None:
+def test_whatever_is_quarantined_and_released_every_command_is_decided_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     """
     Threads apply, proofs doubt accounts and admins release them, all at once and in any order.
 
     In the end every command has one outcome, in order for each account but for those that were held; and the books are
     those of somebody who did everything in the order of the outcome log.
     """
+    monkeypatch.setattr("processor.quarantine.SLICE", 3)
     random, names = Random(seed), ("alice", "bob", "carol", "dave", "erin")
     engine.rows("CREATE TABLE was_held (position bigint)")
     engine.rows("""

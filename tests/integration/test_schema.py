@@ -154,7 +154,7 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
             *("last_seen_at", "resolve_reason", "resolved_at", "resolved_by", "seen", "severity", "since", "state"),
         ],
         "alert_notice": ["attempts", "delivered_to", "due_at", "error", "settled_at", "state"],
-        "quarantine": ["asked_at", "asked_by", "release_reason", "released_at", "released_by"],
+        "quarantine": ["asked_at", "asked_by", "release_reason", "released_at", "released_by", "released_up_to"],
         "api_key": ["revoked_at"],
         "instalment": [
             *("amount_minor", "attempts", "failed_at", "paid_minor", "rolled_minor", "settled_by", "state"),
@@ -172,7 +172,9 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
             *("resolved_by", "seen", "state"),
         ],
         "alert_notice": ["attempts", "delivered_to", "error", "settled_at", "state"],
-        "quarantine": ["asked_at", "asked_by", "id", "release_reason", "released_at", "released_by"],
+        "quarantine": [
+            *("asked_at", "asked_by", "id", "release_reason", "released_at", "released_by", "released_up_to"),
+        ],
         **{table: ["id"] for table in ("statement_file", "statement_line", "statement_match")},
         "reconciliation_break": ["closed_at", "id"],
         "job_run": ["emitted", "ended_at", "error", "id", "result"],
