@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from psycopg import Connection
 
-from processor.breaks import Break
+from processor.breaks import Break, Severity
 from processor.proofs import walking
 from processor.proofs.proof import Proof, Scope
 from processor.store.proving import commands
@@ -13,9 +13,16 @@ from processor.store.proving.commands import WrongEffect
 
 
 def check(conn: Connection[Any], scope: Scope) -> Iterator[Break]:
-    """Hold every outcome to its command; in full, look also for transfers that are no answer to anything."""
+    """
+    Hold every outcome to its command; in full, look also for transfers that are no answer to anything.
+
+    Types that are unknown here are told once each, and again in every run until a scheduler leads that knows them.
+    """
+    unknown = set(scope.suspected("command_type")).difference(commands.KNOWN_TYPES)
     for positions in walking.outcomes(conn, scope):
         yield from _examine(conn, positions)
+        unknown.update(commands.find_unknown_types(conn, positions))
+    yield from map(_unknown, sorted(unknown))
     after: int | None = 0 if scope.is_full else None
     while after is not None:
         scope.count(0)
@@ -39,6 +46,17 @@ def _broken(found: WrongEffect) -> Break:
         account=found.account,
         position=found.position,
         since=found.decided_at,
+    )
+
+
+def _unknown(type_: str) -> Break:
+    return Break(
+        proof=PROOF.name,
+        subject=f"command_type:{type_}",
+        expected=f"commands of the types {', '.join(commands.KNOWN_TYPES)}",
+        found=f"commands of the type {type_}, of which this scheduler can prove nothing",
+        advice="This scheduler is older than the workers: replace it by one of their release, then prove in full.",
+        severity=Severity.TICKET,
     )
 
 

@@ -1,14 +1,13 @@
 """How proofs go over what they look at, in pages that no statement takes long for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from psycopg import Connection
 
 from processor.proofs.proof import Scope
-from processor.store.proving import log
+from processor.store.proving import accounts, log
 
 
 def outcomes(conn: Connection[Any], scope: Scope) -> Iterator[list[int]]:
@@ -41,28 +40,28 @@ class Accounts:
 
 def all_accounts(conn: Connection[Any], scope: Scope) -> Iterator[Accounts]:
     """Every customer account."""
-    return _weighed(log.accounts(conn, scope.page), scope)
+    return _weighed(conn, scope, log.accounts(conn, scope.page))
 
 
 def suspected_accounts(conn: Connection[Any], scope: Scope) -> Iterator[Accounts]:
     """Those under suspicion."""
-    return _weighed(iter(log.accounts_named(conn, scope.suspected("account"))), scope)
+    return _weighed(conn, scope, log.accounts_named(conn, scope.suspected("account")))
 
 
 def these_accounts(conn: Connection[Any], scope: Scope, ids: Sequence[int]) -> Iterator[Accounts]:
     """The accounts of these ids."""
-    return _weighed(iter(log.accounts_of(conn, sorted(set(ids)))), scope)
+    return _weighed(conn, scope, log.accounts_of(conn, sorted(set(ids))))
 
 
-def _weighed(accounts: Iterator[tuple[int, int]], scope: Scope) -> Iterator[Accounts]:
+def _weighed(conn: Connection[Any], scope: Scope, found: Iterable[tuple[int, int]]) -> Iterator[Accounts]:
     """Pages of about as many transfers each: an account's version says how many it has."""
     heavy = 5 * scope.page
     ids: list[int] = []
     weight = 0
-    for id_, version in accounts:
+    for id_, version in found:
         scope.count(1)
         if version > heavy:
-            yield from _parts(id_, version, heavy)
+            yield from _parts(conn, scope, id_, heavy)
             continue
         ids.append(id_)
         weight += 1 + version
@@ -73,8 +72,16 @@ def _weighed(accounts: Iterator[tuple[int, int]], scope: Scope) -> Iterator[Acco
         yield Accounts(ids)
 
 
-def _parts(id_: int, version: int, step: int) -> Iterator[Accounts]:
-    """The ends are open: a version that the account's own row does not know of is looked at as well."""
+def _parts(conn: Connection[Any], scope: Scope, id_: int, step: int) -> Iterator[Accounts]:
+    """
+    Cut where transfers are: what the account's own row says of its version is what is in doubt.
+
+    The ends are open: a version that the row does not know of is looked at as well.
+    """
     whole = Accounts([id_])
-    cuts = [whole.low, *range(step, version, step), whole.high]
-    return (Accounts([id_], low, high) for low, high in pairwise(cuts))
+    low, least = whole.low, step
+    while (cut := accounts.next_version(conn, id_, least, whole.high)) is not None:
+        yield Accounts([id_], low, cut)
+        scope.count(0)
+        low, least = cut, min(cut + step, whole.high)
+    yield Accounts([id_], low, whole.high)

@@ -12,10 +12,10 @@ from psycopg import Connection
 from cli.servers import LocalServers
 from processor.account_keys import account_key
 from processor.alerts import Suspect
-from processor.breaks import Break
+from processor.breaks import Break, Severity
 from processor.domain.rules import Rules
-from processor.proofs import PROOFS
-from processor.proofs.proof import Limits, Proof, Scope
+from processor.proofs import PROOFS, walking
+from processor.proofs.proof import Interrupted, Limits, Proof, Scope
 from processor.store.proving import log
 from tests.builders import advance, deposit, opening, repay, transfer, withdraw, write_off
 from tests.conftest import TEMPLATE, Database
@@ -195,6 +195,16 @@ DAMAGES: Final = {
     "the version of an account is edited": Damage(
         "UPDATE account SET version = version + 1 WHERE name = 'bob'", {"running_balances": BOB}
     ),
+    "the version of an account is edited to one that no history has": Damage(
+        "UPDATE account SET version = 1000000000000000 WHERE name = 'bob'", {"running_balances": BOB}
+    ),
+    "the versions of an account and of its last transfer are edited to one that no history has": Damage(
+        """
+        UPDATE transfer SET credit_version = 1000000000000000 WHERE position = 9;
+        UPDATE account SET version = 1000000000000000 WHERE name = 'alice'
+        """,
+        {"running_balances": ALICE},
+    ),
     "a running balance is edited": Damage(
         "UPDATE transfer SET credit_balance_minor = credit_balance_minor + 1 WHERE position = 4",
         {"running_balances": ALICE},
@@ -243,6 +253,21 @@ DAMAGES: Final = {
         DELETE FROM command WHERE position = 8
         """,
         {"command_effects": {"command:8"}},
+    ),
+    # Nobody's books are in doubt: it is the scheduler that is too old.
+    "the workers know a type that the scheduler does not": Damage(
+        """
+        ALTER TABLE command DROP CONSTRAINT command_type_known;
+        INSERT INTO command (
+            position, id, client_id, idempotency_key, type, account, amount_minor, currency, accepted_at
+        )
+        OVERRIDING SYSTEM VALUE
+        SELECT 100 + nth, gen_random_uuid(), client_id, format('gift %s', nth), 'gift', 'bob', 1, 'USD', accepted_at
+        FROM command CROSS JOIN generate_series(1, 9) AS nth WHERE position = 20;
+        INSERT INTO outcome (position, status, decided_at)
+        SELECT command.position, 'applied', accepted_at FROM command WHERE type = 'gift'
+        """,
+        {"command_effects": {"command_type:gift"}},
     ),
     "a dead letter is made up": Damage(
         "INSERT INTO dead_letter (position, error, failed_at) VALUES (8, 'sick', now())",
@@ -450,6 +475,60 @@ def test_an_account_with_very_many_transfers_is_read_in_parts(books: Books) -> N
     in_parts = found(books, replace(a_scope(books.owner, books.now, is_full=True), page=1))
 
     assert in_parts == {"running_balances": ALICE, "account_totals": ALICE, "zero_sum": USD}
+
+
+def test_what_the_scheduler_is_too_old_for_freezes_nobody(books: Books) -> None:
+    """The next release brings a type of command: its customers must not be frozen until the last scheduler has it."""
+    books.owner.execute(DAMAGES["the workers know a type that the scheduler does not"].statement)
+    (proof,) = [proof for proof in PROOFS if proof.name == "command_effects"]
+    (told,) = proof.check(books.owner, a_scope(books.owner, books.now))
+
+    assert (told.account, told.position, told.severity) == (None, None, Severity.TICKET)
+
+
+def test_a_run_may_end_between_two_parts_of_an_account(books: Books) -> None:
+    """The parts of a merchant may take an hour: a leader that is told to stop must hear it."""
+    told = [False, True]
+    scope = replace(a_scope(books.owner, books.now), page=1, stopped=lambda: told.pop(0))
+    # Bob, who has six transfers, comes in two parts.
+    parts = walking.these_accounts(books.owner, scope, [2])
+
+    assert next(parts).high == 5
+    with pytest.raises(Interrupted):
+        next(parts)
+
+
+def test_a_collect_that_failed_too_late_is_not_missed_after_a_restore(books: Books) -> None:
+    """All transactions of a dump have one number: what was right before it must not freeze a customer after it."""
+    # Carol's third instalment was written off by 18. The collect that was in line by then became a dead letter.
+    books.owner.execute(
+        """
+        INSERT INTO command (
+            position, id, client_id, idempotency_key, type, account, currency, advance_id, instalment, accepted_at
+        )
+        OVERRIDING SYSTEM VALUE
+        SELECT 99, gen_random_uuid(), 0, 'instalment:11-3:1', 'collect', 'carol', 'USD', id, 3, %(now)s
+        FROM command WHERE position = 11
+        """,
+        {"now": books.now},
+    )
+    books.owner.execute(
+        "INSERT INTO outcome (position, status, reason, decided_at) VALUES (99, 'failed', 'internal_error', %s)",
+        [books.now],
+    )
+    books.owner.execute("INSERT INTO dead_letter (position, error, failed_at) VALUES (99, 'sick', %s)", [books.now])
+    in_full = a_scope(books.owner, books.now, is_full=True)
+    before = found(books, in_full)
+    books.owner.execute("ALTER TABLE transfer DROP CONSTRAINT transfer_of_its_outcome")
+    books.owner.execute("UPDATE outcome SET xid = '1'")
+    books.owner.execute("UPDATE transfer SET xid = '1'")
+    books.owner.execute("DELETE FROM system_checkpoint")
+    after = found(books, in_full)
+    books.owner.execute("UPDATE instalment SET attempts = 2 WHERE advance_id = 11 AND number = 3")
+
+    assert before == {}
+    assert after == {}
+    assert found(books, in_full) == {"instalment_outcomes": {"advance:11"}}
 
 
 def test_a_slice_of_the_log_may_end_within_a_transaction(books: Books) -> None:

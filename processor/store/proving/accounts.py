@@ -185,6 +185,20 @@ SELECT_LAST_SIDE: Final = sql.SQL("""
     SELECT version, balance_minor FROM ({sides}) AS side ORDER BY version DESC LIMIT 1
 """).format(**_PARTS)
 
+# One look into the index of each side.
+SELECT_NEXT_VERSION: Final[LiteralString] = """
+    SELECT least(
+        (
+            SELECT min(debit_version) FROM transfer
+            WHERE debit_account_id = %(id)b AND debit_version >= %(low)b AND debit_version < %(high)b
+        ),
+        (
+            SELECT min(credit_version) FROM transfer
+            WHERE credit_account_id = %(id)b AND credit_version >= %(low)b AND credit_version < %(high)b
+        )
+    )
+"""
+
 # The end of the chain: the account's own version.
 FIND_LOOSE_ENDS: Final = sql.SQL("""
     SELECT account.id, account.name, account.version, greatest(debit.version, credit.version, 0)
@@ -307,6 +321,12 @@ def find_chain_breaks(
 def last_side(conn: Connection[Any], id_: int, low: int, high: int) -> tuple[int, int] | None:
     """The last version of the account within these, and the balance after it."""
     return conn.execute(SELECT_LAST_SIDE, {"ids": bigints([id_]), "low": low, "high": high}).fetchone()
+
+
+def next_version(conn: Connection[Any], id_: int, low: int, high: int) -> int | None:
+    """The first version within these that a transfer of the account has."""
+    row = conn.execute(SELECT_NEXT_VERSION, {"id": id_, "low": low, "high": high}).fetchone()
+    return row[0] if row else None
 
 
 def find_loose_ends(conn: Connection[Any], ids: Sequence[int]) -> list[LooseEnd]:

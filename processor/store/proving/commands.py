@@ -10,9 +10,15 @@ from psycopg import Connection
 
 from processor.store.arrays import bigints
 
+KNOWN_TYPES: Final = (
+    *("open_account", "deposit", "withdraw", "transfer"),
+    *("advance", "repay", "collect", "write_off"),
+)
+"""Those of which it is said below what they should have led to."""
+
 # What each command should have led to, in the same words as what it led to: a leg is its number, kind, accounts and
 # amount. A write-off gives up what the advance says, a collect takes what there was. The fee is owed by a withdrawal
-# that ended below zero.
+# that ended below zero. What a command of an unknown type does is not known, so not wrong.
 FIND_WRONG_EFFECTS: Final[LiteralString] = """
     SELECT
         position, outcomes, status, decided_at, type, coalesce(account, from_account), found, expected, has_row
@@ -35,6 +41,7 @@ FIND_WRONG_EFFECTS: Final[LiteralString] = """
                     SELECT written_off_minor FROM advance JOIN command AS granting ON granting.position = advance.id
                     WHERE granting.id = asked.advance_id
                 ))]
+                WHEN type <> ALL(%(known)b::text[]) THEN found
                 ELSE ARRAY['what a command of this type does']
             END AS expected,
             CASE
@@ -53,7 +60,7 @@ FIND_WRONG_EFFECTS: Final[LiteralString] = """
                 '@settlement:' || currency AS settlement, '@fee_income:' || currency AS fee_income,
                 '@advances_receivable:' || currency AS receivable, '@credit_loss:' || currency AS loss,
                 coalesce(legs.found, '{}') AS found, legs.moved_minor, legs.overdrawn, legs.fee_minor
-            FROM (SELECT DISTINCT unnest(%b::bigint[]) AS position) AS wanted
+            FROM (SELECT DISTINCT unnest(%(positions)b::bigint[]) AS position) AS wanted
             LEFT JOIN command ON command.position = wanted.position
             CROSS JOIN LATERAL (
                 SELECT count(*) AS outcomes, min(status) AS status, min(decided_at) AS decided_at
@@ -79,6 +86,11 @@ FIND_WRONG_EFFECTS: Final[LiteralString] = """
     WHERE outcomes > 1 OR (outcomes = 0 AND found <> '{}') OR (outcomes > 0 AND type IS NULL)
         OR found <> expected OR (outcomes > 0 AND NOT has_row)
     ORDER BY position
+"""
+
+# A newer release than this one decides commands that this one has never heard of.
+SELECT_UNKNOWN_TYPES: Final[LiteralString] = """
+    SELECT DISTINCT type FROM command WHERE position = ANY(%b::bigint[]) AND type <> ALL(%b::text[]) ORDER BY type
 """
 
 # A page of transfers, and those of them that are no answer to anything.
@@ -195,7 +207,13 @@ class WrongClock:
 
 def find_wrong_effects(conn: Connection[Any], positions: Sequence[int]) -> list[WrongEffect]:
     """Those of the commands whose outcome, transfers and rows do not belong together."""
-    return [WrongEffect(*row) for row in conn.execute(FIND_WRONG_EFFECTS, [bigints(positions)])]
+    found = conn.execute(FIND_WRONG_EFFECTS, {"positions": bigints(positions), "known": list(KNOWN_TYPES)})
+    return [WrongEffect(*row) for row in found]
+
+
+def find_unknown_types(conn: Connection[Any], positions: Sequence[int]) -> list[str]:
+    """The types of these commands that are none of ``KNOWN_TYPES``."""
+    return [type_ for (type_,) in conn.execute(SELECT_UNKNOWN_TYPES, [bigints(positions), list(KNOWN_TYPES)])]
 
 
 def find_orphans(conn: Connection[Any], *, after: int, limit: int) -> tuple[list[int], int | None]:
