@@ -25,9 +25,16 @@ PROOF: Final = "seals"
 
 _FILE: Final = "seal_file"
 _BLOCK: Final = "block:"
+_COMMAND: Final = "command:"
 
 _ENOUGH_SUSPECTS: Final = 100
-"""Blocks in doubt above which no more are sampled: each is looked at again by every run."""
+"""Blocks and commands in doubt above which no more are sampled: each is looked at again by every run."""
+
+_WINDOW: Final = 50_000
+"""Outcomes among which a run looks for such as no block has."""
+
+_MOST_FOUND: Final = 10
+"""Such outcomes of which a run tells: where a block is gone there are thousands."""
 
 _ADVICE: Final = "Run `florin verify --against` with the file that others keep, and keep a copy of the database first."
 
@@ -38,7 +45,8 @@ class Sealer:
     """
     One in the leading scheduler; two of them do no harm. It remembers only what it told the webhook.
 
-    ``choose`` gives a random number below its argument: which old block is looked at again should not be foreseen.
+    ``choose`` gives a random number below its argument: what old part of the log is looked at again should not be
+    foreseen.
     """
 
     def __init__(
@@ -109,15 +117,35 @@ class Sealer:
             yield Break(PROOF, _FILE, "the last block in the file is a block of the database", str(error), _ADVICE)
 
     def _look_again(self, conn: Connection[Any], newest: Stored | None) -> Iterator[Break]:
-        """The newest block, one of the others, and those that have an alert, which ends when they are mended."""
+        """
+        The newest block, one of the others, some outcomes for one that is in no block, and whatever has an alert.
+
+        The alert ends when that is mended.
+        """
         subjects = [suspect.subject for suspect in alerts.open_subjects(conn, PROOF)]
         numbers = {int(each.removeprefix(_BLOCK)) for each in subjects if each.startswith(_BLOCK)}
-        if newest is not None and len(numbers) < _ENOUGH_SUSPECTS:
+        positions = {int(each.removeprefix(_COMMAND)) for each in subjects if each.startswith(_COMMAND)}
+        if newest is not None and len(numbers) + len(positions) < _ENOUGH_SUSPECTS:
             last = newest.header.number
             numbers |= {last, 1 + self._choose(last - 1)} if last > 1 else {last}
+            beside = seals.uncovered_from(
+                conn, self._somewhere(conn, last), newest=last, window=_WINDOW, limit=_MOST_FOUND
+            )
+            positions |= {position for position, _ in beside}
         for number in sorted(numbers):
             if broken := _look_at(conn, number):
                 yield broken
+        for position in sorted(positions):
+            if newest is not None and (broken := _look_beside(conn, position, newest)):
+                yield broken
+
+    def _somewhere(self, conn: Connection[Any], last: int) -> int:
+        """A position in any block, each as likely as another; or before all of them, where the first one begins."""
+        number = 1 + self._choose(last)
+        block = next(seals.headers(conn, number, last), None)
+        if number == 1 or block is None:
+            return seals.FIRST_POSITION
+        return block.lowest_position + self._choose(block.highest_position - block.lowest_position + 1)
 
 
 def seal_next(conn: Connection[Any], *, now: datetime, limit: int) -> Stored | None:
@@ -161,6 +189,22 @@ def _block(
         sealed_at=now,
     )
     return Stored(header, header.hash(), min(positions), max(positions), reached), Leaves(positions, hashes)
+
+
+def _look_beside(conn: Connection[Any], position: int, newest: Stored) -> Break | None:
+    blocks = seals.uncovered_at(conn, position, newest=newest.header.number)
+    if blocks is None:
+        return None
+    return Break(
+        PROOF,
+        f"{_COMMAND}{position}",
+        expected="each outcome up to where the newest block ends is in one block",
+        found=f"it is in the blocks {', '.join(map(str, blocks))}"
+        if blocks
+        else "it was put into the log where it is sealed: no block has it",
+        advice=_ADVICE,
+        position=position,
+    )
 
 
 def _look_at(conn: Connection[Any], number: int) -> Break | None:

@@ -218,8 +218,9 @@ class _Matching:
                 continue
             (transfer,) = found
             first, *others = claims[transfer.id]
-            # Lines that say exactly the same are one booked more than once: which of them is taken makes no difference.
-            if all(_same(first, other) and len(candidates[other.id]) == 1 for other in others):
+            # Lines that say exactly the same are one booked more than once: which of them is taken makes no difference,
+            # unless one of them may be another transfer too. What a person took apart makes them unlike.
+            if all(_same(first, each) and len(candidates[each.id]) == 1 for each in claims[transfer.id]):
                 self._match([first], [transfer], Rule.AMOUNT_DATE_ACCOUNT)
                 for other in others:
                     self._verdict(other, Result.DUPLICATE, f"a line that says the same is {_words([transfer])}", found)

@@ -3,9 +3,9 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from psycopg import Connection
@@ -55,7 +55,8 @@ def import_statement(
     """
     Store the statement and those of its lines that are new. Call it in a transaction that holds the store's lock.
 
-    Raises ``FileError`` if the account is in another currency.
+    Raises ``FileError`` if the account is in another currency, or if the file may be another part of a day that is
+    stored.
     """
     currency = store.currency_of(conn, bank_account)
     if currency not in (None, statement.currency):
@@ -64,6 +65,7 @@ def import_statement(
     days = [entry.booked_on for entry in statement.entries] or [statement.from_on]
     there = store.line_keys(conn, statement.currency, bank_account, min(days), max(days))
     keyed = list(zip(_keys(statement), range(1, len(statement.entries) + 1), statement.entries, strict=True))
+    _check_whole_days(keyed, there)
     new = [each for each in keyed if each[0] not in there]
     file_id = store.insert_file(
         conn,
@@ -92,6 +94,24 @@ def import_statement(
     file = store.find_file(conn, hashlib.sha256(data).digest())
     assert file is not None
     return Imported(file)
+
+
+def _check_whole_days(keyed: Sequence[tuple[bytes, int, Entry]], there: Mapping[bytes, date]) -> None:
+    """
+    Refuse a file of which nobody can say whether its lines are the stored ones.
+
+    A line without the bank's reference that is there already is the same one if the file has all else that is stored of
+    the day. If not, it may be of another hour of that day.
+    """
+    own = {key for key, _, _ in keyed}
+    in_part = {day for key, day in there.items() if key not in own}
+    for key, _, entry in keyed:
+        if entry.booked_on in in_part and key in there and not entry.bank_reference:
+            what = (
+                f"it says the same as a line of {entry.booked_on} that is stored, and the file lacks others of that "
+                "day: it may be the same line or one more. Import the whole day in one file"
+            )
+            raise FileError([(entry.place, what)])
 
 
 def _keys(statement: Statement) -> Iterator[bytes]:

@@ -159,13 +159,14 @@ def _match(conn: Connection, file: FileRow, *, limits: Limits, zone: tzinfo, by:
     before = store.open_breaks(conn, currency=currency)
     missing = [each.what.transfer[0] for each in before if each.what.transfer is not None]
     since = start_of(min(file.from_on, *(line.booked_on for line in lines.values()), file.to_on), zone)
-    # What was decided then was accepted not much earlier.
     since -= timedelta(days=max(limits.reference_days, limits.window_days) + 1)
+    # Most of what was decided then was accepted then; what waited in a quarantine was accepted long before.
     first_position = store.first_position(conn, since)
+    earlier = [*missing, *store.decided_late(conn, since, first_position)]
     # Every transfer that an open line could be, or that is missing.
     transfers = {
         each.id: each
-        for each in store.transfers(conn, currency, zone=str(zone), first_position=first_position, positions=missing)
+        for each in store.transfers(conn, currency, zone=str(zone), first_position=first_position, positions=earlier)
     }
     found = match(
         lines.values(),

@@ -138,6 +138,9 @@ COUNT_UNSEALED: Final[LiteralString] = """
 
 _NO_LIMIT: Final = 2**63 - 1
 
+FIRST_POSITION: Final = -(2**63)
+"""Before every position that there can be, also one that nobody but the owner can give."""
+
 _EPOCH_US: Final = 946_684_800_000_000
 """From 1970 to 2000, where Postgres begins to count."""
 
@@ -286,19 +289,42 @@ def uncovered(
     Only of those up to where the block ``newest`` ends, and from ``first_position`` on. In each window of positions,
     ``limit`` at most.
     """
-    low, end = first_position, _NO_LIMIT
-    while low < end:
-        row = conn.execute(SELECT_WINDOW_END, [low, window]).fetchone()
-        high = row[0] if row else end
-        bounds = {"newest": newest, "low": low, "high": high, "limit": limit}
-        yield from conn.execute(SELECT_UNCOVERED, bounds).fetchall()
+    low = first_position
+    while low < _NO_LIMIT:
+        high = _window_end(conn, low, window)
+        yield from _uncovered_between(conn, newest, low, high, limit)
         low = high
+
+
+def uncovered_from(
+    conn: Connection, position: int, *, newest: int, window: int, limit: int
+) -> list[tuple[int, Sequence[int]]]:
+    """The same of the next ``window`` outcomes from a position on only."""
+    return _uncovered_between(conn, newest, position, _window_end(conn, position, window), limit)
+
+
+def uncovered_at(conn: Connection, position: int, *, newest: int) -> Sequence[int] | None:
+    """The same of one outcome: the blocks that have it, or ``None`` if it is a leaf of just one, or not there."""
+    found = _uncovered_between(conn, newest, position, position + 1, 1)
+    return found[0][1] if found else None
 
 
 def count_unsealed(conn: Connection, after: Reached, *, limit: int) -> int:
     """How many outcomes no block seals yet, counted up to ``limit``."""
     row = conn.execute(COUNT_UNSEALED, [after.xid, after.position, limit]).fetchone()
     return int(row[0]) if row else 0
+
+
+def _window_end(conn: Connection, low: int, window: int) -> int:
+    row = conn.execute(SELECT_WINDOW_END, [low, window]).fetchone()
+    return int(row[0]) if row else _NO_LIMIT
+
+
+def _uncovered_between(
+    conn: Connection, newest: int, low: int, high: int, limit: int
+) -> list[tuple[int, Sequence[int]]]:
+    bounds = {"newest": newest, "low": low, "high": high, "limit": limit}
+    return conn.execute(SELECT_UNCOVERED, bounds).fetchall()
 
 
 def _filled(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

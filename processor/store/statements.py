@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final, LiteralString
 
 from psycopg import Connection
@@ -36,7 +36,7 @@ SELECT_CURRENCY_OF_ACCOUNT: Final[LiteralString] = """
 """
 
 SELECT_KEYS: Final[LiteralString] = """
-    SELECT line_key FROM statement_line
+    SELECT line_key, booked_on FROM statement_line
     WHERE currency = %b AND bank_account = %b AND booked_on BETWEEN %b AND %b
 """
 
@@ -76,6 +76,22 @@ SELECT_ACCEPTED: Final[LiteralString] = """
     SELECT position, accepted_at FROM command WHERE position >= %b ORDER BY position LIMIT 1
 """
 SELECT_LAST_POSITION: Final[LiteralString] = "SELECT coalesce(max(position), 0) FROM command"
+
+# The log is in order of decision, but for what was at work at the same time.
+SELECT_DECIDED: Final[LiteralString] = """
+    SELECT outcome.xid::text::bigint, decided_at FROM outcome
+    WHERE outcome.xid >= %b::bigint::text::xid8 ORDER BY outcome.xid, outcome.position LIMIT 1
+"""
+SELECT_LAST_XID: Final[LiteralString] = """
+    SELECT outcome.xid::text::bigint FROM outcome ORDER BY outcome.xid DESC, outcome.position DESC LIMIT 1
+"""
+
+# Below 3 are the ids that all get when a dump is restored: among them there is no order, and each is looked at.
+SELECT_DECIDED_LATE: Final[LiteralString] = """
+    SELECT position FROM outcome
+    WHERE (xid >= %(xid)b::bigint::text::xid8 OR xid < '3') AND position < %(before)b AND decided_at >= %(since)b
+        AND status = 'applied'
+"""
 
 # In line, so that Postgres looks for the few that are asked for and not at all that there ever were.
 _ACTIVE: Final[LiteralString] = """
@@ -378,9 +394,9 @@ def currency_of(conn: Connection, bank_account: str) -> str | None:
     return str(row[0]) if row else None
 
 
-def line_keys(conn: Connection, currency: str, bank_account: str, from_on: date, to_on: date) -> set[bytes]:
-    """The keys of the lines that are there already, of these days."""
-    return {key for (key,) in conn.execute(SELECT_KEYS, [currency, bank_account, from_on, to_on])}
+def line_keys(conn: Connection, currency: str, bank_account: str, from_on: date, to_on: date) -> dict[bytes, date]:
+    """The keys of the lines that are there already, of these days, each with its day."""
+    return dict(conn.execute(SELECT_KEYS, [currency, bank_account, from_on, to_on]).fetchall())
 
 
 def insert_file(conn: Connection, values: Sequence[Any]) -> int:
@@ -415,15 +431,16 @@ def open_lines(conn: Connection, currency: str, file_id: int | None) -> list[Lin
 def first_position(conn: Connection, since: datetime) -> int:
     """A position at or before the first command that was accepted ``since`` then: a few dozen looks at most."""
     row = conn.execute(SELECT_LAST_POSITION).fetchone()
-    low, high = 1, int(row[0]) + 1 if row else 1
-    while low < high:
-        middle = (low + high) // 2
-        found = conn.execute(SELECT_ACCEPTED, [middle]).fetchone()
-        if found is None or found[1] >= since:
-            high = middle
-        else:
-            low = found[0] + 1
-    return low
+    return _first_since(conn, SELECT_ACCEPTED, 1, int(row[0]) if row else 0, since)
+
+
+def decided_late(conn: Connection, since: datetime, before: int) -> list[int]:
+    """Positions below ``before`` that were decided ``since`` then: their commands waited long, as in a quarantine."""
+    row = conn.execute(SELECT_LAST_XID).fetchone()
+    # Clocks of workers differ, and transactions overlap: by far less than a day.
+    xid = _first_since(conn, SELECT_DECIDED, 3, int(row[0]) if row else 0, since - timedelta(days=1))
+    rows = conn.execute(SELECT_DECIDED_LATE, {"xid": xid, "before": before, "since": since})
+    return [position for (position,) in rows]
 
 
 def transfers(
@@ -550,6 +567,19 @@ def insert_by_hand(
 ) -> None:
     """Note what a person decided: a match, or that an earlier one is none."""
     conn.execute(INSERT_MATCH, [line_id, *transfer, amount_minor, by, reason, now, undoes])
+
+
+def _first_since(conn: Connection, query: LiteralString, low: int, last: int, since: datetime) -> int:
+    """The first number of those that ``query`` finds with a time of ``since`` or later; above ``last`` if none is."""
+    high = last + 1
+    while low < high:
+        middle = (low + high) // 2
+        found = conn.execute(query, [middle]).fetchone()
+        if found is None or found[1] >= since:
+            high = middle
+        else:
+            low = found[0] + 1
+    return low
 
 
 def _break(row: tuple[Any, ...]) -> BreakRow:

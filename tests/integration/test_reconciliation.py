@@ -190,6 +190,23 @@ def test_lines_that_two_files_share_are_there_once(bank: Bank, books: Engine) ->
     assert "3 of them known from another file" in second.stderr
 
 
+def test_a_second_file_of_a_day_is_refused_where_its_lines_cannot_be_told_from_stored_ones(
+    bank: Bank, books: Engine
+) -> None:
+    """The second coffee would be lost without a word. The whole day in one file says that there were two."""
+    coffee, tea = f",{TODAY},3.00,USD,coffee", f",{TODAY},2.00,USD,tea"
+    bank.reconcile(coffee, tea, name="morning.csv")
+    before = stored(books)
+    afternoon = bank.reconcile(BOB, coffee, name="afternoon.csv")
+    unchanged = stored(books) == before
+    bank.reconcile(coffee, tea, BOB, coffee, name="day.csv")
+
+    assert (afternoon.exit_code, unchanged) == (2, True)
+    assert f"line 3: it says the same as a line of {TODAY} that is stored" in " ".join(afternoon.stderr.split())
+    assert "Import the whole day in one file" in " ".join(afternoon.stderr.split())
+    assert books.rows("SELECT count(*) FROM statement_line WHERE text = 'coffee'") == [(2,)]
+
+
 def test_the_same_file_cannot_be_of_two_accounts(bank: Bank) -> None:
     """A slip of the hand would count the money twice."""
     bank.reconcile(ALICE)
@@ -422,3 +439,15 @@ def test_the_search_for_the_first_position_never_begins_too_late(books: Engine) 
     ((first, last),) = books.rows("SELECT min(position), max(position) FROM command")
     assert positions == [first, first, last + 1]
     assert Limits().tolerance_minor == 0
+
+
+@pytest.mark.parametrize("xid", [None, "0", "1"], ids=["in order", "restored, sealed", "restored, not sealed"])
+def test_what_waited_long_before_it_was_decided_is_matched(bank: Bank, books: Engine, xid: str | None) -> None:
+    """A quarantine may hold a withdrawal for months: the bank's line is of the day on which it was let go."""
+    books.rows("UPDATE command SET accepted_at = accepted_at - interval '60 days'")
+    books.rows("SET session_replication_role = replica")
+    books.rows("UPDATE outcome SET xid = coalesce(%s, xid::text)::xid8", [xid])
+
+    result = bank.reconcile(ALICE, BOB, PAYOUT)
+
+    assert (result.exit_code, breaks(result)) == (0, [])

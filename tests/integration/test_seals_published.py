@@ -282,6 +282,27 @@ def test_the_newest_block_is_looked_at_by_every_run(engine: Engine) -> None:
     assert suspects(engine) == ["block:3"]
 
 
+def test_an_outcome_that_is_put_into_the_sealed_log_is_an_alert_until_it_is_gone(engine: Engine) -> None:
+    """Every block is whole and every proof holds: only that no block has it tells it from a real one."""
+    engine.settle(opening("alice"), *[deposit("alice", 1)] * 5)
+    sealer(engine).seal()
+    untouched = suspects(engine)
+    engine.settle(deposit("alice", 1))
+    engine.rows("SET session_replication_role = replica")
+    engine.rows("UPDATE outcome SET position = -7, xid = '4' WHERE position = 7")
+    found = []
+    # The first looks where it is; the others elsewhere, and at what has an alert.
+    for choose in (0, 99, 99):
+        sealer(engine, choose=choose).seal()
+        found.append(suspects(engine))
+        engine.rows("DELETE FROM outcome WHERE position = -7 AND %s", [len(found) == 2])
+
+    assert (untouched, found) == ([], [["command:-7"], ["command:-7"], []])
+    assert engine.rows("SELECT severity, position, account, found FROM alert") == [
+        ("page", -7, None, "it was put into the log where it is sealed: no block has it")
+    ]
+
+
 def test_a_webhook_that_is_no_web_address_stops_the_start() -> None:
     """Rather than a warning every minute, which nobody reads."""
     with pytest.raises(ValidationError, match="give an address that begins with https://"):

@@ -218,6 +218,17 @@ def test_what_a_person_took_apart_is_not_put_together_again() -> None:
         assert not match([one], [transfer], limits=Limits(), kept_apart={(one.id, transfer.id)}).matches
 
 
+@pytest.mark.parametrize("apart", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_two_equal_payments_stay_ambiguous_when_a_person_took_one_pair_apart(apart: tuple[int, int]) -> None:
+    """There are two payments and two lines: to call one of them a duplicate would have the bank take money back."""
+    lines, transfers = [line(100, "alice"), line(100, "alice")], [moved(100), moved(100)]
+    pair = (lines[apart[0]].id, transfers[apart[1]].id)
+    found = match(lines, transfers, limits=Limits(), kept_apart=[pair])
+
+    assert found.matches == []
+    assert [judged(found, each) for each in lines] == [Result.MISSING_IN_BOOKS] * 2
+
+
 def test_a_transfer_is_missing_on_covered_days_only() -> None:
     """Of other days there is no statement yet, and what is taken is not missing."""
     transfers = [moved(1, day=day) for day in (-1, 0, 1, 2)]
