@@ -1,5 +1,6 @@
 """Real servers for the tests: one Postgres and one Valkey per pytest process, one fresh database per test."""
 
+import os
 import secrets
 import socket
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ from cli.servers import LocalServers
 from tests.folders import throwaway_folder
 
 TEMPLATE: Final = "florin_template"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Pytest processes: one more than there are cores, since one often waits for servers that it has killed."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def database(servers: LocalServers, _application_password: str) -> Iterator[Data
     """A copy of the migrated template: about 50 ms, and nothing of one test is seen by another."""
     name = f"test_{secrets.token_hex(6)}"
     identifiers = {"name": sql.Identifier(name), "template": sql.Identifier(TEMPLATE)}
-    _run(servers, sql.SQL("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy").format(**identifiers))
+    _run(servers, sql.SQL("CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log").format(**identifiers))
     owner_url = servers.postgres.url_of(name)
     yield Database(owner_url, _as_application(owner_url, _application_password))
     _run(servers, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**identifiers))

@@ -172,7 +172,7 @@ def new_database(servers: LocalServers, template: str, password: str) -> Iterato
         with psycopg.connect(servers.postgres.url_of("postgres"), autocommit=True) as conn:
             conn.execute(sql.SQL(statement).format(**identifiers))
 
-    run("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    run("CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
     owner_url = servers.postgres.url_of(name)
     address = urlsplit(owner_url)
     app_netloc = f"florin_app:{password}@{address.hostname}:{address.port}"

@@ -137,7 +137,7 @@ def test_no_request_breaks_the_api(
 
     cases: list[schemathesis.Case[Any]] = []
 
-    @settings(max_examples=75, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=described[path][method].as_strategy(generation_mode=mode))
     def make(case: "schemathesis.Case[Any]") -> None:
         cases.append(case)
