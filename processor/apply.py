@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 import stamina
 import structlog
-from psycopg import Connection, errors
+from psycopg import Connection, Cursor, errors
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from processor import telemetry
@@ -186,9 +186,10 @@ class Applier:
         try:
             with telemetry.apply_seconds.time(), conn.transaction():
                 with conn.pipeline():
-                    locks.lock_accounts(conn, batch.keys)
+                    locked = locks.lock_accounts(conn, batch.keys)
                     quarantined = books_store.quarantined(conn, batch.keys)
                     waiting, books = books_store.gather(conn, batch.keys, up_to=batch.up_to, limit=MAX_COMMANDS)
+                _count_lock_wait(locked)
                 # Read under the locks, so that decisions on one account are dated in their order.
                 now = self._now()
                 turn = in_turn(waiting, batch.keys)
@@ -214,7 +215,7 @@ class Applier:
         except BooksError as error:
             raise _contradiction(str(error), turn) from error
         self._system_accounts |= _system_accounts(outcomes)
-        _count(turn, outcomes, now)
+        _count(turn, outcomes, self._now())
         return Applied(settled, left)
 
     def _hold_back(
@@ -281,10 +282,15 @@ def _contradiction(message: str, turn: Sequence[PendingRow]) -> BooksError:
     return BooksError(message, account_keys=frozenset().union(*(row.account_keys() for row in turn)))
 
 
-def _count(turn: Sequence[PendingRow], outcomes: Sequence[Outcome], now: datetime) -> None:
+def _count_lock_wait(locked: Cursor[tuple[float]]) -> None:
+    for (seconds,) in locked:
+        telemetry.lock_wait_seconds.observe(seconds)
+
+
+def _count(turn: Sequence[PendingRow], outcomes: Sequence[Outcome], committed_at: datetime) -> None:
     telemetry.batch_size.observe(len(turn))
     for row in turn:
-        telemetry.receipt_to_outcome_seconds.observe(max(0.0, (now - row.accepted_at).total_seconds()))
+        telemetry.receipt_to_outcome_seconds.observe(max(0.0, (committed_at - row.accepted_at).total_seconds()))
     kinds = Counter(
         (row.type, outcome.status.value, outcome.reason.value if outcome.reason else "")
         for row, outcome in zip(turn, outcomes, strict=True)

@@ -73,6 +73,7 @@ class Intake:
         Returns after the commit. Raises ``Overloaded`` before anything was accepted, and ``Unavailable`` when Postgres
         is away or its answer to COMMIT was lost: then the same keys, sent again, tell what became of them.
         """
+        telemetry.received.inc(len(submissions))
         self._check_backlog(len(submissions))
         loop = asyncio.get_running_loop()
         call = _Call()

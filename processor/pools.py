@@ -7,6 +7,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from processor import vitals
 from processor.errors import SettingsError
 
 _WORKER: Final = {
@@ -58,8 +59,9 @@ def conninfo(database_url: str, application_name: str, **settings: str) -> str:
 
 def sync_pool(database_url: str, *, application_name: str, size: int) -> ConnectionPool[Connection[Any]]:
     """A pool for threads, not yet open. One connection a thread: nothing takes a second one while it holds locks."""
-    return ConnectionPool(
+    pool: ConnectionPool[Connection[Any]] = ConnectionPool(
         conninfo(database_url, application_name),
+        name=application_name.removeprefix("florin "),
         min_size=size,
         max_size=size,
         timeout=5,
@@ -67,12 +69,15 @@ def sync_pool(database_url: str, *, application_name: str, size: int) -> Connect
         kwargs=_SESSION,
         open=False,
     )
+    vitals.watch_pool(pool)
+    return pool
 
 
 def async_pool(database_url: str, *, application_name: str, size: int) -> AsyncConnectionPool[AsyncConnection[Any]]:
     """A pool for an event loop, not yet open."""
-    return AsyncConnectionPool(
+    pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
         conninfo(database_url, application_name),
+        name=application_name.removeprefix("florin "),
         min_size=min(2, size),
         max_size=size,
         timeout=2,
@@ -80,6 +85,8 @@ def async_pool(database_url: str, *, application_name: str, size: int) -> AsyncC
         kwargs=_SESSION,
         open=False,
     )
+    vitals.watch_pool(pool)
+    return pool
 
 
 def connect(database_url: str, application_name: str, **settings: str) -> Connection:

@@ -1,11 +1,19 @@
-"""Every metric of Florin, by the conventions of Prometheus: base units, no ids in labels; and the log's format."""
+"""
+What every process counts by itself: base units, no ids in labels.
 
-import logging
-import sys
+What is read from rows instead, so that it is true whoever has died, is in ``exporter.figures``.
+"""
+
+import os
 from typing import Final
 
-import structlog
 from prometheus_client import Counter, Gauge, Histogram
+
+from processor import sharing
+
+if sharing.FOLDER in os.environ:
+    # Before the first metric is made: each decides there and then where it is kept.
+    sharing.join(os.environ[sharing.FOLDER])
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 JOB_SECONDS: Final = (0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1_800, 7_200)
@@ -15,6 +23,9 @@ http_seconds = Histogram(
     "florin_http_request_seconds", "Time of one HTTP request.", ["method", "route", "status"], buckets=SECONDS
 )
 
+received = Counter(
+    "florin_commands_received_total", "Well-formed commands that reached the intake, whatever became of them."
+)
 accepted = Counter("florin_commands_accepted_total", "Commands made durable by the intake.")
 replayed = Counter("florin_commands_replayed_total", "Requests that were given their first receipt again.")
 conflicting = Counter("florin_commands_conflicting_total", "Requests under a key that names another request.")
@@ -23,13 +34,32 @@ overloaded = Counter(
 )
 accept_seconds = Histogram("florin_accept_seconds", "Time of one intake transaction.", buckets=SECONDS)
 group_size = Histogram("florin_intake_group_commands", "Commands that shared one intake transaction.", buckets=SIZES)
-backlog = Gauge("florin_backlog_commands", "Places in line taken by pending commands.", multiprocess_mode="mostrecent")
+backlog = Gauge(
+    "florin_backlog_commands", "Places in line taken by pending commands.", multiprocess_mode="livemostrecent"
+)
 unannounced = Counter(
     "florin_messages_unannounced_total", "Messages that Redis did not take; the sweeper resends them."
 )
 
 settled = Counter(
     "florin_commands_settled_total", "Commands that were given their outcome.", ["type", "status", "reason"]
+)
+queue_wait_seconds = Histogram(
+    "florin_queue_wait_seconds",
+    "From the sending of a message to its being taken by a worker, by their clocks.",
+    ["queue"],
+    buckets=SECONDS,
+)
+message_retries = Counter(
+    "florin_message_retries_total", "Messages that went back to the queue after an error.", ["queue"]
+)
+messages_given_up = Counter(
+    "florin_messages_given_up_total",
+    "Messages that failed too often; the sweeper sends what they named again.",
+    ["queue"],
+)
+lock_wait_seconds = Histogram(
+    "florin_lock_wait_seconds", "How long one apply transaction waited for its accounts.", buckets=SECONDS
 )
 apply_seconds = Histogram(
     "florin_apply_seconds", "Time of one apply transaction, waiting for locks included.", buckets=SECONDS
@@ -52,46 +82,48 @@ overdue_instalments = Gauge(
     "florin_overdue_instalments",
     "Instalments whose day is over, and that are neither paid nor missed.",
     ["currency"],
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 overdue_amount = Gauge(
     "florin_overdue_amount",
     "What is left of overdue instalments, in whole units of the currency.",
     ["currency"],
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 incomplete_advances = Gauge(
     "florin_advances_incomplete",
     "Advances whose instalments do not add up to them.",
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 
 open_alerts = Gauge(
-    "florin_alerts_open", "Alerts that are not resolved.", ["severity", "proof"], multiprocess_mode="mostrecent"
+    "florin_alerts_open", "Alerts that are not resolved.", ["severity", "proof"], multiprocess_mode="livemostrecent"
 )
 oldest_alert_seconds = Gauge(
     "florin_alert_oldest_open_age_seconds",
     "Age of the oldest alert that is not resolved.",
     ["severity", "proof"],
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 notices = Counter("florin_alert_notifications_total", "Attempts to tell somebody of an alert.", ["result"])
 undelivered_notices = Counter(
     "florin_alert_undelivered_total", "Changes of alerts that somebody was not told of after a day of attempts."
 )
 quarantined_accounts = Gauge(
-    "florin_quarantined_accounts", "Accounts whose commands are held.", multiprocess_mode="mostrecent"
+    "florin_quarantined_accounts", "Accounts whose commands are held.", multiprocess_mode="livemostrecent"
 )
 held_commands = Gauge(
-    "florin_held_commands", "Commands that wait for an account's release.", multiprocess_mode="mostrecent"
+    "florin_held_commands", "Commands that wait for an account's release.", multiprocess_mode="livemostrecent"
 )
 oldest_held_seconds = Gauge(
-    "florin_oldest_held_age_seconds", "How long the oldest held command is held.", multiprocess_mode="mostrecent"
+    "florin_oldest_held_age_seconds", "How long the oldest held command is held.", multiprocess_mode="livemostrecent"
 )
 
 swept = Counter("florin_commands_swept_total", "Stranded commands whose message was sent again.")
 oldest_pending_seconds = Gauge(
-    "florin_oldest_pending_age_seconds", "Age of the oldest command without an outcome.", multiprocess_mode="mostrecent"
+    "florin_oldest_pending_age_seconds",
+    "Age of the oldest command without an outcome.",
+    multiprocess_mode="livemostrecent",
 )
 leader = Gauge(
     "florin_scheduler_leader", "1 while this process is the scheduler that works.", multiprocess_mode="livesum"
@@ -101,10 +133,10 @@ job_last_success = Gauge(
     "florin_job_last_success_timestamp_seconds",
     "When a scheduler job last succeeded.",
     ["job"],
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 job_period = Gauge(
-    "florin_job_period_seconds", "How often a scheduler job is due.", ["job"], multiprocess_mode="mostrecent"
+    "florin_job_period_seconds", "How often a scheduler job is due.", ["job"], multiprocess_mode="livemostrecent"
 )
 job_seconds = Histogram(
     "florin_job_seconds", "Time of one run of a scheduler job, failed ones included.", ["job"], buckets=JOB_SECONDS
@@ -117,16 +149,16 @@ proof_last_proven = Gauge(
     "florin_proof_last_proven_timestamp_seconds",
     "When a proof last found nothing wrong.",
     ["proof"],
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 proof_last_full = Gauge(
     "florin_proof_last_full_timestamp_seconds",
     "When a proof last found nothing wrong in the whole of history.",
     ["proof"],
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 proof_breaks = Gauge(
-    "florin_proof_breaks", "Breaks that a proof found last.", ["proof"], multiprocess_mode="mostrecent"
+    "florin_proof_breaks", "Breaks that a proof found last.", ["proof"], multiprocess_mode="livemostrecent"
 )
 proof_runs = Counter(
     "florin_proof_runs_total",
@@ -136,47 +168,46 @@ proof_runs = Counter(
 proof_checked = Counter("florin_proof_checked_total", "Things that the runs of a proof looked at.", ["proof"])
 proof_seconds = Histogram("florin_proof_seconds", "Time of one run of a proof.", ["proof"], buckets=JOB_SECONDS)
 
-seal_height = Gauge("florin_seal_height", "Number of the newest sealed block.", multiprocess_mode="mostrecent")
+seal_height = Gauge("florin_seal_height", "Number of the newest sealed block.", multiprocess_mode="livemostrecent")
 seal_leaves = Gauge(
-    "florin_seal_leaves", "Settled commands in all sealed blocks together.", multiprocess_mode="mostrecent"
+    "florin_seal_leaves", "Settled commands in all sealed blocks together.", multiprocess_mode="livemostrecent"
 )
 seal_sealed_at = Gauge(
-    "florin_seal_newest_timestamp_seconds", "When the newest block was sealed.", multiprocess_mode="mostrecent"
+    "florin_seal_newest_timestamp_seconds", "When the newest block was sealed.", multiprocess_mode="livemostrecent"
 )
 seal_hash_prefix = Gauge(
     "florin_seal_hash_prefix",
     "The first 48 bits of the newest block's hash, as a number.",
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 seal_exports_failed = Counter(
     "florin_seal_exports_failed_total", "Runs that could not write the file of blocks, or tell the webhook.", ["target"]
 )
 
+pool_connections = Gauge(
+    "florin_pool_connections",
+    "Connections to Postgres of a pool, by whether they are in use.",
+    ["pool", "state"],
+    multiprocess_mode="livesum",
+)
+pool_waiting = Gauge(
+    "florin_pool_waiting_requests",
+    "Requests that wait for a connection of a pool.",
+    ["pool"],
+    multiprocess_mode="livesum",
+)
+pool_requests = Counter("florin_pool_requests_total", "Requests for a connection of a pool.", ["pool"])
+pool_wait_seconds = Counter(
+    "florin_pool_wait_seconds_total", "Time that requests have waited for a connection of a pool.", ["pool"]
+)
+pool_errors = Counter(
+    "florin_pool_errors_total", "Requests for a connection of a pool that were given none in time.", ["pool"]
+)
 
-def set_up_logging(level: str) -> None:
-    """Log lines are JSON on standard error, one an event, with the instant in UTC; those of libraries as well."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        processors=[*shared, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    for talkative in ("apscheduler", "httpx", "uvicorn.error"):
-        logging.getLogger(talkative).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+processes = Gauge(
+    "florin_processes", "Processes that run, by what they are.", ["component", "version"], multiprocess_mode="livesum"
+)
+cpu_seconds = Counter("florin_process_cpu_seconds_total", "Processor time that processes have used.", ["component"])
+resident_bytes = Gauge(
+    "florin_process_resident_memory_bytes", "Memory that processes hold.", ["component"], multiprocess_mode="livesum"
+)

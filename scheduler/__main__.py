@@ -9,7 +9,7 @@ import psycopg
 from psycopg import Connection
 
 from migrations import latest_version
-from processor import telemetry
+from processor import logs, vitals
 from processor.errors import SchemaBehind, SettingsError
 from processor.process import announce_ready, serve_metrics, wait_for_postgres
 from processor.settings import settings
@@ -36,12 +36,12 @@ def main() -> int:
 def run(stop: threading.Event) -> None:
     """Lead, or wait to lead, until ``stop`` is set."""
     wanted = settings()
-    telemetry.set_up_logging(wanted.log_level)
+    logs.set_up(wanted.log_level)
     serve_metrics(wanted.metrics_port)
     database_url = wanted.database_url.get_secret_value()
     queue = queue_of(wanted)
     wait_for_postgres(database_url, wanted_version=latest_version())
-    with ExitStack() as work:
+    with vitals.watching("scheduler"), ExitStack() as work:
 
         def lead(conn: Connection) -> None:
             work.enter_context(leading(conn, wanted, queue))

@@ -8,7 +8,7 @@ import psycopg
 from dramatiq import Worker
 
 from migrations import latest_version
-from processor import clock, pools, telemetry
+from processor import clock, logs, pools, vitals
 from processor.apply import Applier
 from processor.errors import SchemaBehind, SettingsError
 from processor.notifying import Notifier, targets_of
@@ -37,12 +37,15 @@ def main() -> int:
 def run(stop: threading.Event) -> None:
     """Take messages until ``stop`` is set."""
     wanted = settings()
-    telemetry.set_up_logging(wanted.log_level)
+    logs.set_up(wanted.log_level)
     serve_metrics(wanted.metrics_port)
     database_url, redis_url = wanted.database_url.get_secret_value(), wanted.redis_url.get_secret_value()
     notifier = Notifier(lambda: pools.connect(database_url, "florin notifier"), targets_of(wanted), now=clock.now)
     wait_for_postgres(database_url, wanted_version=latest_version())
-    with pools.sync_pool(database_url, application_name="florin worker", size=wanted.worker_threads) as pool:
+    with (
+        vitals.watching("worker"),
+        pools.sync_pool(database_url, application_name="florin worker", size=wanted.worker_threads) as pool,
+    ):
         broker = make_broker(redis_url)
         actors.declare(broker, Applier(pool, now=clock.now, rules=wanted.rules()), client(redis_url))
         notify.declare(broker, notifier)

@@ -5,10 +5,11 @@ from typing import Any
 import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.middleware import Retries
+from dramatiq.middleware import Middleware, Retries
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from processor import clock, telemetry
 from workers.messages import COMMANDS, OrjsonEncoder
 
 
@@ -27,6 +28,19 @@ class SafeRetries(Retries):
         except Exception:
             message.fail()
             raise
+        if exception is not None:
+            counter = telemetry.messages_given_up if message.failed else telemetry.message_retries
+            counter.labels(message.queue_name).inc()
+
+
+class QueueWait(Middleware):
+    """Measures how long messages lay in the queue. Sender and worker may have different clocks."""
+
+    def before_process_message(self, broker: Any, message: Any) -> None:  # noqa: ARG002
+        options = message.options
+        since_ms = max(message.message_timestamp, options.get("requeue_timestamp", 0), options.get("eta") or 0)
+        waited_s = clock.now().timestamp() - since_ms / 1000
+        telemetry.queue_wait_seconds.labels(message.queue_name).observe(max(0.0, waited_s))
 
 
 def client(redis_url: str) -> "redis.Redis":
@@ -49,7 +63,7 @@ def make_broker(redis_url: str) -> RedisBroker:
     dramatiq.set_encoder(OrjsonEncoder())
     broker = RedisBroker(
         client=client(redis_url),
-        middleware=[SafeRetries(max_retries=8, min_backoff=200, max_backoff=5_000)],
+        middleware=[SafeRetries(max_retries=8, min_backoff=200, max_backoff=5_000), QueueWait()],
         heartbeat_timeout=15_000,
         # A dead worker's messages go back to the queue at one operation in twenty, not at one in a thousand.
         maintenance_chance=50_000,

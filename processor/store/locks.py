@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final, LiteralString
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, Cursor
 
 from processor.store.arrays import bigints
 
@@ -19,8 +19,13 @@ SEAL: Final = (_SPACE, 6)
 RECONCILIATION: Final = (_SPACE, 9)
 """Locks that are not an account's live in the two-integer space, which never meets the single-integer one."""
 
-# The keys come sorted, and a function scan keeps their order: all workers wait in line, not in a ring.
-LOCK_ACCOUNTS: Final[LiteralString] = "SELECT count(pg_advisory_xact_lock(key)) FROM unnest(%b::bigint[]) AS key"
+# The keys come sorted, and a function scan keeps their order: all workers wait in line, not in a ring. The clock is
+# read after the last lock was taken, and tells how long that took.
+LOCK_ACCOUNTS: Final[LiteralString] = """
+    SELECT extract(epoch FROM clock_timestamp() - statement_timestamp())::double precision
+    FROM (SELECT count(pg_advisory_xact_lock(key)) AS locks FROM unnest(%b::bigint[]) AS key OFFSET 0) AS taken
+    WHERE locks >= 0
+"""
 
 LOCK_ONE: Final[LiteralString] = "SELECT pg_advisory_xact_lock(%s, %s)"
 
@@ -29,16 +34,16 @@ TRY_LOCK_ONE: Final[LiteralString] = "SELECT pg_try_advisory_xact_lock(%s, %s)"
 TRY_LEAD: Final[LiteralString] = "SELECT pg_try_advisory_lock(%s, %s)"
 
 
-def lock_accounts(conn: Connection, keys: Collection[int]) -> None:
+def lock_accounts(conn: Connection, keys: Collection[int]) -> Cursor[tuple[float]]:
     """
-    Hold the accounts to the end of the transaction.
+    Hold the accounts to the end of the transaction; the cursor has how many seconds were waited for them.
 
     Read them in a later statement, never in this one: a statement that waited for a lock keeps its old snapshot.
     """
     ordered = sorted(set(keys))
     if len(ordered) > MAX_KEYS:
         raise ValueError(f"at most {MAX_KEYS} accounts are locked at once, not {len(ordered)}")
-    conn.execute(LOCK_ACCOUNTS, [bigints(ordered)])
+    return conn.execute(LOCK_ACCOUNTS, [bigints(ordered)])
 
 
 async def lock_intake(conn: AsyncConnection) -> None:

@@ -26,7 +26,7 @@ def test_a_stack_that_can_work_is_ready(stranger: Api) -> None:
 
 ONLY_IN_TROUBLE: Final = {
     *("florin_alerts_open", "florin_alert_oldest_open_age_seconds", "florin_alert_notifications"),
-    "florin_seal_exports_failed",
+    *("florin_seal_exports_failed", "florin_message_retries", "florin_messages_given_up"),
 }
 """Figures by labels that do not exist before somebody has to be told of something."""
 
