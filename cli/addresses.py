@@ -43,6 +43,13 @@ def queue(data_dir: Path | None) -> str:
     return _stack(data_dir).redis_url or fail("the queue of the stack is not known: set DATABASE_URL and REDIS_URL")
 
 
+def queue_if_known(data_dir: Path | None) -> str | None:
+    """The same for who can do without it."""
+    if data_dir is None and os.environ.get("DATABASE_URL"):
+        return os.environ.get("REDIS_URL") or None
+    return _stack(data_dir).redis_url
+
+
 def databases(data_dir: Path | None) -> tuple[str, str | None]:
     """One database twice: with its owner's login, and with the application's if that is known."""
     owner_url, app_url = os.environ.get("DATABASE_OWNER_URL"), os.environ.get("DATABASE_URL")

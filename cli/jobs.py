@@ -1,12 +1,10 @@
 """`florin jobs`: how the scheduler's jobs are doing, and run one now."""
 
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
 
-import structlog
 import typer
 
 from cli import addresses
@@ -14,7 +12,7 @@ from cli.addresses import DataDir
 from cli.database import connected
 from cli.failing import fail
 from cli.settings import settings_of
-from processor import clock
+from processor import clock, logs
 from processor.settings import Settings
 from processor.store import jobs as job_store
 from processor.store.jobs import LastRun
@@ -66,8 +64,7 @@ def run_job(
         fail(f"there is no job {name}: the jobs are {', '.join(known)}", exit_code=2)
     database_url = addresses.database(data_dir)
     settings = settings_of(database_url, addresses.queue(data_dir))
-    # Standard output is for the result. The stream is looked up each time: who replaced it may put it back.
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    logs.for_a_command()
     with (
         connected(database_url, "florin jobs"),
         services.opened(settings, services.queue_of(settings), connections=1, stop=threading.Event()) as provided,

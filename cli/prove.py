@@ -1,12 +1,10 @@
 """`florin prove`: run the proofs now, and say what is wrong, with what is to be done about it."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import orjson
-import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +15,7 @@ from cli.database import connected
 from cli.failing import fail
 from cli.settings import settings_of
 from cli.tables import print_table
-from processor import clock
+from processor import clock, logs
 from processor.breaks import Break
 from processor.proofs import PROOFS
 from processor.proofs.proof import Proof
@@ -43,8 +41,7 @@ def prove(
     proofs = _named(names or [])
     database_url = addresses.database(data_dir)
     limits = proof_limits(settings_of(database_url))
-    # Standard output is for the result. The stream is looked up each time: who replaced it may put it back.
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    logs.for_a_command()
     with connected(database_url, "florin prove") as conn:
         prover = Prover(conn, now=clock.now, limits=limits)
         ended: list[tuple[Proof, Result | None]] = []

@@ -1,6 +1,5 @@
 """`florin reconcile`: a bank's statement beside the books: what agrees, what does not, and since when."""
 
-import getpass
 import logging
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn
@@ -18,6 +17,7 @@ from cli.failing import fail
 from cli.reconciling.showing import ageing_table, breaks_table, document, sentence, totals_table
 from cli.settings import settings_of
 from cli.tables import print_table
+from cli.who import who
 from processor import clock, money
 from processor.domain.matching import Limits
 from processor.domain.rules import Rules
@@ -152,7 +152,7 @@ def _reconcile(
                 bank_account=account,
                 limits=limits,
                 zone=rules.zone,
-                by=_who(),
+                by=who(None),
                 now=clock.now(),
             )
         except FileError as error:
@@ -166,10 +166,10 @@ def _by_hand(
     try:
         if match is not None:
             line, transfer = match[0], read_transfer(match[1])
-            match_by_hand(conn, line, transfer, reason=reason, by=_who(), now=clock.now())
+            match_by_hand(conn, line, transfer, reason=reason, by=who(None), now=clock.now())
             typer.echo(f"Line {line} is matched with transfer {transfer[0]}.{transfer[1]}.")
         elif unmatch_line is not None:
-            pairs = unmatch(conn, unmatch_line, zone=rules.zone, reason=reason, by=_who(), now=clock.now())
+            pairs = unmatch(conn, unmatch_line, zone=rules.zone, reason=reason, by=who(None), now=clock.now())
             typer.echo(f"Line {unmatch_line} is not matched any more; {pairs} taken apart.")
     except (CannotError, ValueError) as error:
         fail(str(error), exit_code=2)
@@ -177,11 +177,3 @@ def _by_hand(
 
 def _reject(file: Path, error: FileError) -> NoReturn:
     fail(f"{file} is rejected, and nothing was imported:\n{error}", exit_code=2)
-
-
-def _who() -> str:
-    """Who is at the command line, for the record."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"

@@ -1,11 +1,9 @@
 """`florin simulate`: advances through their whole life on a simulated clock, in seconds, and whether the books hold."""
 
-import sys
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import orjson
-import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +18,7 @@ from cli.simulating.scratch import scratch_database
 from cli.simulating.simulation import Simulation
 from cli.simulating.weeks import Figure, Week, catch_ups
 from cli.tables import count_and_amount, figure, print_table
+from processor import logs
 from processor.money import format_amount
 
 INTERRUPTED: Final = 130
@@ -43,8 +42,7 @@ def simulate(
 
     Prints every week, and a verdict on the books. Exits with 1 if they do not hold what they promise.
     """
-    # Standard output is for the report. The stream is looked up each time: who replaced it may put it back.
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    logs.for_a_command()
     scenario = Scenario(weeks, accounts, seed, instalments, faults=not no_faults)
     try:
         with (

@@ -67,6 +67,7 @@ def report(
             alert_store.see_again(conn, [(each.id, broken) for each, broken in lasting], now=now)
         if gone:
             alert_store.resolve_by_itself(conn, gone, now=now)
+        opened: Sequence[alert_store.Opened] = ()
         if new:
             opened = alert_store.open_alerts(conn, proof, new, now=now)
             changes += [Change(new_id(), each.id, "reopened" if each.again else "opened") for each in opened]
@@ -74,8 +75,9 @@ def report(
                 _quarantine(conn, found, {each.subject: each.id for each in opened}, now)
         if changes:
             alert_store.note_changes(conn, changes, now=now)
-    for each in new:
-        log.error("alert.opened", proof=proof, subject=each.subject, severity=each.severity.value)
+    for each in opened:
+        # Not its subject, which may be somebody's account.
+        log.error("alert.opened", alert=each.id, proof=proof, severity=found[each.subject].severity.value)
 
 
 async def acknowledge(

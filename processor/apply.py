@@ -1,5 +1,6 @@
 """Applies pending commands: lock their accounts, gather, decide, record; every answer of a batch or none."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -13,16 +14,18 @@ import structlog
 from psycopg import Connection, Cursor, errors
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from processor import telemetry
+from processor import telemetry, tracing
+from processor.delivery import Delivery
 from processor.domain.books import Books
 from processor.domain.decide import decide
 from processor.domain.outcomes import Outcome, Reason, Status
 from processor.domain.rules import Rules
 from processor.errors import BooksError, PermanentError, TransientError
 from processor.lines import MAX_COMMANDS, Batch, in_turn, widen
+from processor.logs import in_short
 from processor.store import books as books_store
 from processor.store import locks
-from processor.store.books import InLine, PendingRow
+from processor.store.books import Came, InLine, PendingRow
 
 log = structlog.get_logger()
 
@@ -48,6 +51,8 @@ _TRANSIENT: Final = (
 """The server's, the network's or the machine's trouble: the same transaction may succeed later."""
 
 Pool = ConnectionPool[Connection[Any]]
+
+_UNKNOWN: Final = Delivery()
 
 
 class _OutOfTurn(BaseException):
@@ -76,7 +81,7 @@ class Applier:
         # Those that were seen committed: made when first needed, and never taken away.
         self._system_accounts: set[str] = set()
 
-    def apply(self, positions: Collection[int], keys: Collection[int]) -> Applied:
+    def apply(self, positions: Collection[int], keys: Collection[int], delivery: Delivery = _UNKNOWN) -> Applied:
         """
         Decide the pending commands of the accounts under ``keys``, and record every answer.
 
@@ -90,7 +95,8 @@ class Applier:
                 with attempt, self._pool.connection() as conn:
                     if attempt.num > 1:
                         telemetry.retries.inc()
-                    return self._apply(conn, positions, keys)
+                        tracing.annotate(florin__apply__attempt=attempt.num)
+                    return self._apply(conn, positions, keys, delivery)
         except BooksError:
             telemetry.books_errors.inc()
             raise
@@ -98,17 +104,21 @@ class Applier:
             raise TransientError(f"Postgres did not do the work: {words_of(error)}") from error
         raise AssertionError("unreachable")
 
-    def _apply(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
+    def _apply(
+        self, conn: Connection, positions: Collection[int], keys: Collection[int], delivery: Delivery
+    ) -> Applied:
         if not books_store.look(conn, positions):
             # Settled or held before: whoever did it may have died before telling those who wait.
             return Applied(list(positions))
         try:
-            return self._apply_in_turn(conn, positions, keys)
+            return self._apply_in_turn(conn, positions, keys, delivery)
         except (BooksError, PermanentError) as error:
-            log.warning("batch.isolating", error=words_of(error))
-            return self._isolate(conn, positions, keys)
+            log.warning("batch.isolating", error=in_short(error))
+            return self._isolate(conn, positions, keys, delivery)
 
-    def _apply_in_turn(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
+    def _apply_in_turn(
+        self, conn: Connection, positions: Collection[int], keys: Collection[int], delivery: Delivery
+    ) -> Applied:
         """
         Apply the batch as the message has it; if it came before its turn, widen it by what has to come first.
 
@@ -116,7 +126,8 @@ class Applier:
         so that no transaction is in vain when workers overtake each other.
         """
         try:
-            applied = self._apply_once(conn, positions, Batch(keys, max(positions)), MAX_COMMANDS, in_turn_only=True)
+            batch = Batch(keys, max(positions))
+            applied = self._apply_once(conn, positions, batch, MAX_COMMANDS, delivery, in_turn_only=True)
         except _OutOfTurn:
             applied = Applied()
         settled = list(applied.settled)
@@ -126,11 +137,13 @@ class Applier:
                 return Applied([*settled, *unsettled])
             batch = widen(conn, unsettled, keys)
             telemetry.widened.inc()
-            applied = self._apply_once(conn, positions, batch, MAX_COMMANDS)
+            applied = self._apply_once(conn, positions, batch, MAX_COMMANDS, delivery)
             settled.extend(applied.settled)
         return Applied(settled, applied.left)
 
-    def _isolate(self, conn: Connection, positions: Collection[int], keys: Collection[int]) -> Applied:
+    def _isolate(
+        self, conn: Connection, positions: Collection[int], keys: Collection[int], delivery: Delivery
+    ) -> Applied:
         """
         Apply the batch in smaller and smaller parts, until the commands that break it are found.
 
@@ -144,7 +157,8 @@ class Applier:
         contradiction: BooksError | None = None
         while books_store.look(conn, positions):
             try:
-                applied = self._apply_once(conn, positions, batch, limit, last_chance=limit == 1 and chances == 1)
+                last_chance = limit == 1 and chances == 1
+                applied = self._apply_once(conn, positions, batch, limit, delivery, last_chance=last_chance)
             except (BooksError, PermanentError) as error:
                 telemetry.isolated.inc()
                 if limit > 1:
@@ -172,6 +186,7 @@ class Applier:
         positions: Collection[int],
         batch: Batch,
         limit: int,
+        delivery: Delivery,
         *,
         in_turn_only: bool = False,
         last_chance: bool = False,
@@ -184,12 +199,17 @@ class Applier:
         """
         turn: Sequence[PendingRow] = ()
         try:
-            with telemetry.apply_seconds.time(), conn.transaction():
+            with tracing.span("apply") as span, telemetry.apply_seconds.time(), conn.transaction():
+                began_ns = time.time_ns()
                 with conn.pipeline():
                     locked = locks.lock_accounts(conn, batch.keys)
                     quarantined = books_store.quarantined(conn, batch.keys)
                     waiting, books = books_store.gather(conn, batch.keys, up_to=batch.up_to, limit=MAX_COMMANDS)
-                _count_lock_wait(locked)
+                came = Came(delivery, _count_lock_wait(locked))
+                # Both went in one round trip: Postgres says how long it waited for the locks.
+                locked_ns = began_ns + int(came.lock_wait_s * 1e9)
+                tracing.past("lock", began_ns, locked_ns, florin__accounts=len(batch.keys))
+                tracing.past("gather", locked_ns, time.time_ns(), florin__commands=len(waiting))
                 # Read under the locks, so that decisions on one account are dated in their order.
                 now = self._now()
                 turn = in_turn(waiting, batch.keys)
@@ -200,13 +220,17 @@ class Applier:
                 turn = self._hold_back(conn, turn, dict(quarantined), now)
                 try:
                     with conn.transaction() if last_chance else nullcontext():
-                        outcomes = self._decide_and_record(conn, books, turn, now)
+                        outcomes = self._decide_and_record(conn, books, turn, now, came)
                 except PermanentError as error:
                     if not last_chance:
                         raise
-                    outcomes = [self._give_up(conn, turn[0], error, now)]
+                    outcomes = [self._give_up(conn, turn[0], error, now, came)]
                 unsettled = set(positions).difference(settled)
                 left = books_store.left_in_line(conn, unsettled) if unsettled else []
+                if tracing.is_on():
+                    span.annotate(
+                        florin__commands=len(turn), florin__held=len(settled) - len(turn), **_statuses(outcomes)
+                    )
         except psycopg.IntegrityError as error:
             # The rules allow it and the schema does not: one of them is wrong, and the command is not to blame. Or the
             # database is another than before, and has not all that was seen in it.
@@ -235,11 +259,12 @@ class Applier:
         return [row for row in turn if row.position not in held]
 
     def _decide_and_record(
-        self, conn: Connection, books: Books, turn: Sequence[PendingRow], now: datetime
+        self, conn: Connection, books: Books, turn: Sequence[PendingRow], now: datetime, came: Came
     ) -> Sequence[Outcome]:
         commands = [row.command() for row in turn]
         try:
-            decided = decide(books, commands, now=now, rules=self._rules)
+            with tracing.span("decide"):
+                decided = decide(books, commands, now=now, rules=self._rules)
         except _TRANSIENT:
             raise
         except Exception as error:
@@ -247,16 +272,17 @@ class Applier:
         if missing := _system_accounts(decided.outcomes) - self._system_accounts:
             books_store.make_system_accounts(conn, missing, now=now)
         try:
-            books_store.record(conn, books, decided, now=now)
+            with tracing.span("record"):
+                books_store.record(conn, books, decided, now=now, came=came)
         except psycopg.DataError as error:
             raise PermanentError(f"it cannot be stored: {words_of(error)}") from error
         return decided.outcomes
 
-    def _give_up(self, conn: Connection, row: PendingRow, error: PermanentError, now: datetime) -> Outcome:
+    def _give_up(self, conn: Connection, row: PendingRow, error: PermanentError, now: datetime, came: Came) -> Outcome:
         outcome = Outcome(row.position, Status.FAILED, Reason.INTERNAL_ERROR)
-        books_store.record_dead_letter(conn, outcome, str(error), now=now)
+        books_store.record_dead_letter(conn, outcome, str(error), now=now, came=came)
         telemetry.dead_letters.inc()
-        log.error("command.failed", position=row.position, error=str(error))
+        log.error("command.failed", position=row.position, error=in_short(error))
         return outcome
 
 
@@ -282,9 +308,16 @@ def _contradiction(message: str, turn: Sequence[PendingRow]) -> BooksError:
     return BooksError(message, account_keys=frozenset().union(*(row.account_keys() for row in turn)))
 
 
-def _count_lock_wait(locked: Cursor[tuple[float]]) -> None:
-    for (seconds,) in locked:
-        telemetry.lock_wait_seconds.observe(seconds)
+def _count_lock_wait(locked: Cursor[tuple[float]]) -> float:
+    waited_s = sum(seconds for (seconds,) in locked)
+    telemetry.lock_wait_seconds.observe(waited_s)
+    return waited_s
+
+
+def _statuses(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many were applied, refused and given up, as a span has it."""
+    counts = Counter(outcome.status.value for outcome in outcomes)
+    return {f"florin__{status}": count for status, count in counts.items()}
 
 
 def _count(turn: Sequence[PendingRow], outcomes: Sequence[Outcome], committed_at: datetime) -> None:

@@ -12,7 +12,6 @@ from psycopg_pool import ConnectionPool
 from processor import telemetry
 from processor.domain.rules import Rules
 from processor.errors import BooksError
-from processor.money import exponent
 from processor.store import collecting
 from processor.store.collecting import SCHEDULER, Due
 from processor.submissions import Answer, CommandBody, Receipt, Submission
@@ -98,8 +97,8 @@ class Collector:
         return Submission(self._new_id(), SCHEDULER, due.key, body)
 
 
-def watch_advances(pool: Pool, *, now: Callable[[], datetime], rules: Rules) -> int:
-    """Measure what is overdue, and return how many live advances do not add up to their instalments; each is logged."""
+def watch_advances(pool: Pool) -> int:
+    """Return how many live advances do not add up to their instalments; each is logged."""
     with pool.connection() as conn:
         incomplete, end = collecting.find_incomplete(conn)
         while end is not None:
@@ -113,8 +112,4 @@ def watch_advances(pool: Pool, *, now: Callable[[], datetime], rules: Rules) -> 
             amount_minor=broken.amount_minor,
             accounted_minor=broken.accounted_minor,
         )
-    with pool.connection() as conn:
-        for each in collecting.find_overdue(conn, today=rules.business_date(now())):
-            telemetry.overdue_instalments.labels(each.currency).set(each.count)
-            telemetry.overdue_amount.labels(each.currency).set(each.amount_minor / 10 ** exponent(each.currency))
     return len(incomplete)

@@ -1,10 +1,11 @@
 """Accepts commands: all that arrive while a transaction is under way share the next one."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,8 +14,9 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from processor import telemetry
+from processor import telemetry, tracing
 from processor.errors import Overloaded, Unavailable
+from processor.logs import in_short
 from processor.store import commands, locks
 from processor.submissions import Answer, CommandBody, KeyConflict, Receipt, Submission, Unstorable
 
@@ -33,6 +35,8 @@ class Accepted:
 
     position: int
     account_keys: frozenset[int]
+    trace: str = ""
+    """The traceparent of the request that sent it."""
 
 
 Announce = Callable[[Sequence[Accepted]], None]
@@ -76,11 +80,14 @@ class Intake:
         telemetry.received.inc(len(submissions))
         self._check_backlog(len(submissions))
         loop = asyncio.get_running_loop()
-        call = _Call()
+        call = _Call(tracing.current())
         waiting = [_Waiting(submission, loop.create_future(), call) for submission in submissions]
         self._waiting.extend(waiting)
         self._arrived.set()
-        answers = await asyncio.gather(*(each.answer for each in waiting), return_exceptions=True)
+        with tracing.span("intake.wait", florin__commands=len(submissions)):
+            answers = await asyncio.gather(*(each.answer for each in waiting), return_exceptions=True)
+            for group in call.groups:
+                tracing.past("intake.commit", group.began_ns, group.ended_ns, links=[group.trace])
         if call.failure is not None:
             raise call.failure
         return [answer for answer in answers if not isinstance(answer, BaseException)]
@@ -103,7 +110,6 @@ class Intake:
             with suppress(psycopg.Error, PoolTimeout):
                 async with self._pool.connection() as conn:
                     self._backlog = await commands.count_backlog(conn, 2 * self._max_backlog)
-                telemetry.backlog.set(self._backlog)
             # Who was turned away comes back soon: look more often while that is so.
             await asyncio.sleep(every_s / 10 if self._backlog >= self._max_backlog else every_s)
 
@@ -123,17 +129,29 @@ class Intake:
         group = [each for each in group if each.call.failure is None]
         if not group:
             return
+        traces = tracing.few(each.call.trace for each in group)
+        with tracing.begin("intake.accept", traces=traces, florin__commands=len(group)) as begun:
+            began_ns = time.time_ns()
+            await self._answer_group(group)
+        if len(traces) > 1 and tracing.is_on():
+            shared = _Group(begun.traceparent, began_ns, time.time_ns())
+            for call in {id(each.call): each.call for each in group}.values():
+                call.groups.append(shared)
+
+    async def _answer_group(self, group: "list[_Waiting]") -> None:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                answers = await self._answer([each.submission for each in group])
+                answers = await self._answer(group)
         except asyncio.CancelledError:
             self._fail(group, Unavailable("This process ends. Send again, with the same key."))
             raise
         except (psycopg.Error, PoolTimeout, TimeoutError) as error:
-            log.warning("intake.unavailable", error=str(error), commands=len(group))
+            log.warning("intake.unavailable", error=in_short(error), commands=len(group))
+            tracing.failed(type(error).__name__)
             self._fail(group, Unavailable("The database is away. Send again, with the same key."))
         except Exception as error:
             log.exception("intake.broken", commands=len(group))
+            tracing.failed(type(error).__name__)
             self._fail(group, error)
         else:
             for each, answer in zip(group, answers, strict=True):
@@ -146,20 +164,21 @@ class Intake:
             if not each.answer.done():
                 each.answer.set_exception(error)
 
-    async def _answer(self, submissions: list[Submission]) -> list[Answer]:
+    async def _answer(self, group: "list[_Waiting]") -> list[Answer]:
         try:
             async with self._pool.connection() as conn:
-                return await self._accept_all(conn, submissions)
+                return await self._accept_all(conn, group)
         except (psycopg.DataError, psycopg.IntegrityError, UnicodeError) as error:
             # Validation let a row through that the schema does not. It must not cost its neighbours their receipts.
-            if len(submissions) == 1:
+            if len(group) == 1:
                 words = error.diag.message_primary if isinstance(error, psycopg.Error) else "a text is no Unicode"
                 log.error("intake.unstorable", error=words)
                 return [Unstorable(words or "the command cannot be stored")]
-            half = len(submissions) // 2
-            return await self._answer(submissions[:half]) + await self._answer(submissions[half:])
+            half = len(group) // 2
+            return await self._answer(group[:half]) + await self._answer(group[half:])
 
-    async def _accept_all(self, conn: AsyncConnection, submissions: list[Submission]) -> list[Answer]:
+    async def _accept_all(self, conn: AsyncConnection, group: "list[_Waiting]") -> list[Answer]:
+        submissions = [each.submission for each in group]
         now = self._now()
         with telemetry.accept_seconds.time():
             try:
@@ -177,7 +196,11 @@ class Intake:
         telemetry.accepted.inc(len(positions))
         telemetry.group_size.observe(len(submissions))
         self._tell(
-            [Accepted(positions[each.id], each.body.account_keys()) for each in submissions if each.id in positions]
+            [
+                Accepted(positions[each.id], each.body.account_keys(), waiting.call.trace)
+                for waiting, each in zip(group, submissions, strict=True)
+                if each.id in positions
+            ]
         )
         first = await self._first_requests(conn, [each for each in submissions if each.id not in positions])
         return [
@@ -211,7 +234,19 @@ class Intake:
 class _Call:
     """One call of ``accept``, whose submissions may be spread over several groups."""
 
+    trace: str = ""
     failure: Exception | None = None
+    groups: "list[_Group]" = field(default_factory=list)
+    """The transactions that its submissions were in, if spans are recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A transaction that several calls shared, for the trace of each. It has one of its own then."""
+
+    trace: str
+    began_ns: int
+    ended_ns: int
 
 
 @dataclass(frozen=True, slots=True)

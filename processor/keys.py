@@ -16,8 +16,9 @@ from processor.store import keys as key_store
 
 WRITE: Final = "commands:write"
 READ: Final = "read"
+OPS: Final = "ops"
 ADMIN: Final = "admin"
-SCOPES: Final = (WRITE, READ, ADMIN)
+SCOPES: Final = (WRITE, READ, OPS, ADMIN)
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 _FORM: Final = re.compile(r"florin_([A-Za-z0-9]{8,32})_([A-Za-z0-9_-]{43})", re.ASCII)

@@ -14,13 +14,11 @@ import structlog
 from psycopg import Connection
 from standardwebhooks import Webhook
 
-from processor import telemetry
+from processor import telemetry, tracing
 from processor.alerts import runbook
 from processor.errors import SettingsError
 from processor.settings import AlertSettings
-from processor.store import alerts as alert_store
 from processor.store import notices as notice_store
-from processor.store import quarantine as quarantine_store
 from processor.store.notices import Notice
 
 log = structlog.get_logger()
@@ -108,24 +106,6 @@ class Notifier:
         return None
 
 
-def look(conn: Connection[Any], *, now: datetime) -> int:
-    """Measure what is open and what is held, and return how many notices are to be delivered now."""
-
-    def age_s(since: datetime | None) -> float:
-        return max(0.0, (now - since).total_seconds()) if since else 0
-
-    # First what people wait for: measuring what is held may take long.
-    due = notice_store.count_due(conn, now=now)
-    for each in alert_store.measure(conn):
-        telemetry.open_alerts.labels(each.severity, each.proof).set(each.count)
-        telemetry.oldest_alert_seconds.labels(each.severity, each.proof).set(age_s(each.oldest_at))
-    held = quarantine_store.measure(conn)
-    telemetry.quarantined_accounts.set(held.accounts)
-    telemetry.held_commands.set(held.commands)
-    telemetry.oldest_held_seconds.set(age_s(held.oldest_held_at))
-    return due
-
-
 def targets_of(settings: AlertSettings) -> list[Target]:
     """Everybody whom the settings name. Raises ``SettingsError``, which shows no address."""
     for telltale in _TELLTALES:
@@ -171,6 +151,7 @@ class _SignedWebhook:
             raise SettingsError("FLORIN_ALERT_WEBHOOK_URL is no address: give one such as https://example.com/alerts")
         self.name = _named("webhook", self.url)
         # A proxy that is set up for the outside world cannot reach this machine's own loopback.
+        self._host = address.host
         self._trust_env = address.host not in _LOOPBACK
 
     def tell(self, notice: Notice, *, now: datetime) -> None:
@@ -181,9 +162,21 @@ class _SignedWebhook:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": self.signer.sign(str(notice.change_id), now, body.decode()),
         }
-        answer = httpx.post(self.url, content=body, headers=headers, timeout=_TIMEOUT_S, trust_env=self._trust_env)
-        if not answer.is_success:
-            raise DeliveryError(f"it answered {answer.status_code}")
+        with tracing.span(
+            "POST",
+            "client",
+            http__request__method="POST",
+            server__address=self._host,
+            florin__alert=notice.alert.id,
+            florin__proof=notice.alert.proof,
+            florin__change=notice.kind,
+        ) as span:
+            if tracing.is_on():
+                headers["traceparent"] = tracing.current()
+            answer = httpx.post(self.url, content=body, headers=headers, timeout=_TIMEOUT_S, trust_env=self._trust_env)
+            span.annotate(http__response__status_code=answer.status_code)
+            if not answer.is_success:
+                raise DeliveryError(f"it answered {answer.status_code}")
 
 
 @dataclass

@@ -9,13 +9,16 @@ from prometheus_client import start_http_server
 
 from processor import pools
 from processor.errors import SchemaBehind
+from processor.logs import in_short
 from processor.store import schema
+from processor.version import VERSION
 
 log = structlog.get_logger()
 
 
 def announce_ready(fd: int | None) -> None:
     """Tell whoever started this process, through the pipe that it left open, that work is being done now."""
+    log.info("process.ready", version=VERSION, pid=os.getpid())
     if fd is not None:
         os.write(fd, b"1")
         os.close(fd)
@@ -42,5 +45,5 @@ def wait_for_postgres(database_url: str, *, wanted_version: int, seconds: float 
         except (psycopg.OperationalError, psycopg.errors.UndefinedTable, SchemaBehind) as error:
             if time.monotonic() > end:
                 raise
-            log.warning("postgres.awaited", error=str(error).splitlines()[0])
+            log.warning("postgres.awaited", error=in_short(error))
             time.sleep(0.2)

@@ -12,6 +12,7 @@ from psycopg import Connection
 from processor import alerts, telemetry
 from processor.breaks import Break
 from processor.errors import ProcessorError
+from processor.logs import in_short
 from processor.proofs import PROOFS
 from processor.proofs.proof import Interrupted, Limits, Proof, Scope
 from processor.store import proofs as proof_store
@@ -88,7 +89,7 @@ class Prover:
         except Interrupted:
             return None
         except Exception as error:
-            result = Result(proof, is_full, started_at, self._now(), error=_words_of(error))
+            result = Result(proof, is_full, started_at, self._now(), error=in_short(error))
             self._record_failure(result)
         if result is not None:
             _count(result)
@@ -116,7 +117,6 @@ class Prover:
             result = Result(proof, is_full, started_at, ended_at, scope.checked, breaks)
             self._record(result)
             alerts.report(self._conn, proof.name, breaks, now=ended_at)
-        _show(result, before)
         return result
 
     def _read(self, proof: Proof, is_full: bool, now: datetime) -> tuple[State, Scope, list[Break]] | None:
@@ -168,7 +168,7 @@ class Prover:
         try:
             self._record(result)
         except psycopg.Error as error:
-            log.warning("proof.unrecorded", proof=result.proof.name, error=_words_of(error))
+            log.warning("proof.unrecorded", proof=result.proof.name, error=in_short(error))
 
 
 def raise_for_errors(results: Sequence[Result]) -> None:
@@ -214,29 +214,8 @@ def _more(proof: Proof, subject: str, count: int) -> Break:
     )
 
 
-def _words_of(error: Exception) -> str:
-    """What a record may say of an error: never Postgres's detail, which has the row's contents."""
-    if isinstance(error, psycopg.Error) and error.sqlstate:
-        words = f"{error.sqlstate} {error.diag.message_primary}"
-    else:
-        words = repr(error)
-    return " ".join(words.split())[:500]
-
-
 def _count(result: Result) -> None:
     name = result.proof.name
     outcome = "error" if result.error else "broken" if result.breaks else "proven"
     telemetry.proof_runs.labels(name, "all" if result.is_full else "new", outcome).inc()
     telemetry.proof_checked.labels(name).inc(result.checked)
-
-
-def _show(result: Result, before: State) -> None:
-    """How the proof stands. What this run did not prove was proven ``before``, perhaps by another process."""
-    name = result.proof.name
-    telemetry.proof_breaks.labels(name).set(len(result.breaks))
-    proven_at = before.proven_at if result.breaks else result.started_at
-    full_at = before.proven_full_at if result.breaks or not result.is_full else result.started_at
-    if proven_at is not None:
-        telemetry.proof_last_proven.labels(name).set(proven_at.timestamp())
-    if full_at is not None:
-        telemetry.proof_last_full.labels(name).set(full_at.timestamp())

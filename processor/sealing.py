@@ -16,6 +16,7 @@ from processor.breaks import Break
 from processor.domain import merkle
 from processor.domain.blocks import Header, genesis
 from processor.errors import BooksError
+from processor.logs import in_short
 from processor.store import seals
 from processor.store.seals import Leaves, Reached, Stored
 
@@ -89,11 +90,6 @@ class Sealer:
 
     def _publish(self, conn: Connection[Any], newest: Stored | None) -> Iterator[Break]:
         """What goes wrong here is told, and tried again by the next run: it never keeps anybody from sealing."""
-        if newest is not None:
-            telemetry.seal_height.set(newest.header.number)
-            telemetry.seal_leaves.set(newest.header.first_leaf + newest.header.leaves)
-            telemetry.seal_sealed_at.set(newest.header.sealed_at.timestamp())
-            telemetry.seal_hash_prefix.set(int.from_bytes(newest.hash[:6], "big"))
         if self._file is not None:
             yield from self._write(conn, self._file)
         if self._webhook is not None and newest is not None and newest.hash != self._told:
@@ -111,7 +107,7 @@ class Sealer:
             publishing.append(file, seals.history(conn), partial(seals.headers, conn))
         except OSError as error:
             telemetry.seal_exports_failed.labels("file").inc()
-            log.warning("seal.file_failed", error=str(error))
+            log.warning("seal.file_failed", error=in_short(error))
         except BooksError as error:
             telemetry.seal_exports_failed.labels("file").inc()
             yield Break(PROOF, _FILE, "the last block in the file is a block of the database", str(error), _ADVICE)

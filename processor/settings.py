@@ -94,6 +94,10 @@ class Settings(RuleSettings, AlertSettings):
     metrics_port: int | None = None
     """Where a worker or scheduler that shares no metrics folder, as in a container, serves its own figures."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """JSON, or text for a person; auto is text if standard error is a terminal."""
+    tracing: bool = False
+    """Whether spans are recorded and sent by OTLP. The standard OTEL_ variables say where to."""
     ready_fd: int | None = None
 
     # The intake.
@@ -110,6 +114,12 @@ class Settings(RuleSettings, AlertSettings):
     api_connections: Positive = 8
     key_cache_s: Positive = 5
     """A revoked key is refused after this many seconds, in every process."""
+
+    # The page for operators, which the API serves.
+    exporter_url: Annotated[SecretStr, AfterValidator(_http)] = SecretStr("http://127.0.0.1:9109")
+    """Where the exporter of this host is: the page's figures of the last hour."""
+    prometheus_url: Annotated[SecretStr, AfterValidator(_http)] | None = None
+    """A Prometheus that scrapes the exporters: the page prefers it, since it knows every host and remembers longer."""
 
     # The workers.
     worker_threads: Positive = 1
@@ -148,6 +158,10 @@ class Settings(RuleSettings, AlertSettings):
     forget_runs_every_s: Positive = 3_600
     keep_runs_days: Positive = 30
     """Runs of jobs are forgotten after so many days; those that succeeded and found nothing to do, after one."""
+
+    # The exporter.
+    exporter_every_s: Annotated[int, Field(gt=0, le=10)] = 5
+    """How often the exporter reads Postgres and Redis. What is older than 15 seconds is not shown."""
 
 
 @cache

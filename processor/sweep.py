@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+import structlog
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
 from processor import telemetry
 from processor.store import sweep as sweep_store
 from processor.store.books import InLine
+
+log = structlog.get_logger()
 
 _LIMIT: Final = 10_000
 """Commands sent again in one sweep, at most: the next one follows within seconds."""
@@ -54,7 +57,6 @@ class Sweeper:
         now = self._now()
         with self._pool.connection() as conn:
             oldest = sweep_store.oldest_pending(conn)
-            telemetry.oldest_pending_seconds.set(max(0.0, (now - oldest).total_seconds()) if oldest else 0)
             if oldest is None:
                 return 0
             queue_is_empty = self._queue.is_empty()
@@ -69,6 +71,7 @@ class Sweeper:
         if stranded:
             self._queue.send(stranded)
             telemetry.swept.inc(len(stranded))
+            log.info("commands.swept", commands=len(stranded))
         self._remember(stranded, now)
         return len(stranded)
 

@@ -34,9 +34,6 @@ overloaded = Counter(
 )
 accept_seconds = Histogram("florin_accept_seconds", "Time of one intake transaction.", buckets=SECONDS)
 group_size = Histogram("florin_intake_group_commands", "Commands that shared one intake transaction.", buckets=SIZES)
-backlog = Gauge(
-    "florin_backlog_commands", "Places in line taken by pending commands.", multiprocess_mode="livemostrecent"
-)
 unannounced = Counter(
     "florin_messages_unannounced_total", "Messages that Redis did not take; the sweeper resends them."
 )
@@ -78,63 +75,19 @@ dead_letters = Counter(
 )
 books_errors = Counter("florin_books_errors_total", "Batches not recorded because the books contradict themselves.")
 
-overdue_instalments = Gauge(
-    "florin_overdue_instalments",
-    "Instalments whose day is over, and that are neither paid nor missed.",
-    ["currency"],
-    multiprocess_mode="livemostrecent",
-)
-overdue_amount = Gauge(
-    "florin_overdue_amount",
-    "What is left of overdue instalments, in whole units of the currency.",
-    ["currency"],
-    multiprocess_mode="livemostrecent",
-)
 incomplete_advances = Gauge(
     "florin_advances_incomplete",
     "Advances whose instalments do not add up to them.",
     multiprocess_mode="livemostrecent",
 )
 
-open_alerts = Gauge(
-    "florin_alerts_open", "Alerts that are not resolved.", ["severity", "proof"], multiprocess_mode="livemostrecent"
-)
-oldest_alert_seconds = Gauge(
-    "florin_alert_oldest_open_age_seconds",
-    "Age of the oldest alert that is not resolved.",
-    ["severity", "proof"],
-    multiprocess_mode="livemostrecent",
-)
 notices = Counter("florin_alert_notifications_total", "Attempts to tell somebody of an alert.", ["result"])
 undelivered_notices = Counter(
     "florin_alert_undelivered_total", "Changes of alerts that somebody was not told of after a day of attempts."
 )
-quarantined_accounts = Gauge(
-    "florin_quarantined_accounts", "Accounts whose commands are held.", multiprocess_mode="livemostrecent"
-)
-held_commands = Gauge(
-    "florin_held_commands", "Commands that wait for an account's release.", multiprocess_mode="livemostrecent"
-)
-oldest_held_seconds = Gauge(
-    "florin_oldest_held_age_seconds", "How long the oldest held command is held.", multiprocess_mode="livemostrecent"
-)
 
 swept = Counter("florin_commands_swept_total", "Stranded commands whose message was sent again.")
-oldest_pending_seconds = Gauge(
-    "florin_oldest_pending_age_seconds",
-    "Age of the oldest command without an outcome.",
-    multiprocess_mode="livemostrecent",
-)
-leader = Gauge(
-    "florin_scheduler_leader", "1 while this process is the scheduler that works.", multiprocess_mode="livesum"
-)
 job_runs = Counter("florin_job_runs_total", "Runs of a scheduler job.", ["job", "result"])
-job_last_success = Gauge(
-    "florin_job_last_success_timestamp_seconds",
-    "When a scheduler job last succeeded.",
-    ["job"],
-    multiprocess_mode="livemostrecent",
-)
 job_period = Gauge(
     "florin_job_period_seconds", "How often a scheduler job is due.", ["job"], multiprocess_mode="livemostrecent"
 )
@@ -145,21 +98,6 @@ job_emitted = Counter(
     "florin_job_emitted_total", "What the runs of a scheduler job led to, as each counts it.", ["job"]
 )
 
-proof_last_proven = Gauge(
-    "florin_proof_last_proven_timestamp_seconds",
-    "When a proof last found nothing wrong.",
-    ["proof"],
-    multiprocess_mode="livemostrecent",
-)
-proof_last_full = Gauge(
-    "florin_proof_last_full_timestamp_seconds",
-    "When a proof last found nothing wrong in the whole of history.",
-    ["proof"],
-    multiprocess_mode="livemostrecent",
-)
-proof_breaks = Gauge(
-    "florin_proof_breaks", "Breaks that a proof found last.", ["proof"], multiprocess_mode="livemostrecent"
-)
 proof_runs = Counter(
     "florin_proof_runs_total",
     "Runs of a proof, over what is new or all there is: proven, broken or ended by an error.",
@@ -168,18 +106,6 @@ proof_runs = Counter(
 proof_checked = Counter("florin_proof_checked_total", "Things that the runs of a proof looked at.", ["proof"])
 proof_seconds = Histogram("florin_proof_seconds", "Time of one run of a proof.", ["proof"], buckets=JOB_SECONDS)
 
-seal_height = Gauge("florin_seal_height", "Number of the newest sealed block.", multiprocess_mode="livemostrecent")
-seal_leaves = Gauge(
-    "florin_seal_leaves", "Settled commands in all sealed blocks together.", multiprocess_mode="livemostrecent"
-)
-seal_sealed_at = Gauge(
-    "florin_seal_newest_timestamp_seconds", "When the newest block was sealed.", multiprocess_mode="livemostrecent"
-)
-seal_hash_prefix = Gauge(
-    "florin_seal_hash_prefix",
-    "The first 48 bits of the newest block's hash, as a number.",
-    multiprocess_mode="livemostrecent",
-)
 seal_exports_failed = Counter(
     "florin_seal_exports_failed_total", "Runs that could not write the file of blocks, or tell the webhook.", ["target"]
 )

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import Connection
 
 from migrations import latest_version
-from processor import logs, vitals
+from processor import logs, tracing, vitals
 from processor.errors import SchemaBehind, SettingsError
 from processor.process import announce_ready, serve_metrics, wait_for_postgres
 from processor.settings import settings
@@ -36,12 +36,12 @@ def main() -> int:
 def run(stop: threading.Event) -> None:
     """Lead, or wait to lead, until ``stop`` is set."""
     wanted = settings()
-    logs.set_up(wanted.log_level)
+    logs.set_up(wanted.log_level, "scheduler", log_format=wanted.log_format)
     serve_metrics(wanted.metrics_port)
     database_url = wanted.database_url.get_secret_value()
     queue = queue_of(wanted)
     wait_for_postgres(database_url, wanted_version=latest_version())
-    with vitals.watching("scheduler"), ExitStack() as work:
+    with vitals.watching("scheduler"), tracing.recording("scheduler", on=wanted.tracing), ExitStack() as work:
 
         def lead(conn: Connection) -> None:
             work.enter_context(leading(conn, wanted, queue))

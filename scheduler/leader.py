@@ -8,8 +8,8 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from processor import pools, telemetry
-from processor.apply import words_of
+from processor import pools
+from processor.logs import in_short
 from processor.store import locks
 
 log = structlog.get_logger()
@@ -61,11 +61,9 @@ class Leadership:
             self._lost(error)
             log.info("scheduler.rests")
             return False
-        telemetry.leader.set(1)
         return True
 
     def _end(self, rest: Callable[[], None]) -> None:
-        telemetry.leader.set(0)
         log.info("scheduler.rests")
         rest()
 
@@ -86,7 +84,7 @@ class Leadership:
         return self._conn
 
     def _lost(self, error: psycopg.Error) -> None:
-        log.warning("scheduler.lost_connection", error=words_of(error))
+        log.warning("scheduler.lost_connection", error=in_short(error))
         self._close()
 
     def _close(self) -> None:

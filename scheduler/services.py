@@ -58,9 +58,11 @@ def opened(
     rules = settings.rules()
     with (
         pools.sync_pool(database_url, application_name="florin scheduler", size=connections) as pool,
-        accepting(settings, queue, now=now) as submit,
+        accepting(settings, queue.sending_as("scheduler"), now=now) as submit,
     ):
-        sweeper = Sweeper(pool, queue, now=now, stranded_after=timedelta(seconds=settings.stranded_after_s))
+        sweeper = Sweeper(
+            pool, queue.sending_as("sweeper"), now=now, stranded_after=timedelta(seconds=settings.stranded_after_s)
+        )
         collector = Collector(
             pool,
             submit,

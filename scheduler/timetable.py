@@ -1,17 +1,18 @@
 """Every job, how often it is due, and why. A tick only says 'look': what there is to do is read from rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from psycopg import Connection
 
-from processor import collect, notifying
+from processor import collect
 from processor.proofs.proof import Limits
 from processor.prove import Prover, Result, raise_for_errors
 from processor.settings import Settings
 from processor.store import jobs as job_store
-from processor.store import system_accounts
+from processor.store import notices, system_accounts
 from scheduler.jobs import Job
 from scheduler.services import Services
 from workers import notify
@@ -41,7 +42,7 @@ def _collect(services: Services) -> int:
 
 
 def _check_advances(services: Services) -> int:
-    return collect.watch_advances(services.pool, now=services.now, rules=services.rules)
+    return collect.watch_advances(services.pool)
 
 
 def _seal(services: Services) -> int:
@@ -51,7 +52,7 @@ def _seal(services: Services) -> int:
 def _notify(services: Services) -> int:
     """Returns the number of notices that are due."""
     with services.pool.connection() as conn:
-        due = notifying.look(conn, now=services.now())
+        due = notices.count_due(conn, now=services.now())
     if due:
         notify.ask()
     return due
@@ -98,16 +99,22 @@ def proof_limits(settings: Settings) -> Limits:
 
 
 def _forget_runs(services: Services) -> int:
-    now = services.now()
+    before = services.now() - timedelta(days=services.settings.keep_runs_days)
+    idle_before = services.now() - _KEEP_IDLE_RUNS
+    return _forget(services, partial(job_store.forget_runs, before=before, idle_before=idle_before))
+
+
+def _forget_batches(services: Services) -> int:
+    before = services.now() - timedelta(days=services.settings.keep_runs_days)
+    return _forget(services, partial(job_store.forget_batches, before=before))
+
+
+def _forget(services: Services, delete: Callable[..., int]) -> int:
+    """Delete slice by slice, each in a transaction of its own, until a slice is not full."""
     forgotten = 0
     with services.pool.connection() as conn:
         while not services.stop.is_set():
-            deleted = job_store.forget_runs(
-                conn,
-                before=now - timedelta(days=services.settings.keep_runs_days),
-                idle_before=now - _KEEP_IDLE_RUNS,
-                limit=_FORGET_AT_ONCE,
-            )
+            deleted = delete(conn, limit=_FORGET_AT_ONCE)
             forgotten += deleted
             if deleted < _FORGET_AT_ONCE:
                 break
@@ -135,7 +142,7 @@ JOBS: Final = (
     ),
     Job(
         "check_advances",
-        "An advance that does not add up to its instalments, or one overdue, is shown to a person.",
+        "An advance that does not add up to its instalments is shown to a person.",
         lambda settings: settings.check_advances_every_s,
         _check_advances,
     ),
@@ -168,5 +175,11 @@ JOBS: Final = (
         "The record of jobs grows with every run: old ones are deleted.",
         lambda settings: settings.forget_runs_every_s,
         _forget_runs,
+    ),
+    Job(
+        "forget_deliveries",
+        "How each command was delivered is of use for a while: old records of it are deleted.",
+        lambda settings: settings.forget_runs_every_s,
+        _forget_batches,
     ),
 )

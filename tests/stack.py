@@ -23,7 +23,7 @@ from processor.account_keys import account_key
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
-_MODULES: Final = {"api": "api_min", "worker": "workers", "scheduler": "scheduler"}
+_MODULES: Final = {"api": "api_min", "worker": "workers", "scheduler": "scheduler", "exporter": "exporter"}
 _READY_WITHIN_S: Final = 60.0
 _STOPPED_WITHIN_S: Final = 30.0
 
@@ -46,6 +46,7 @@ class Stack:
         api: int = 1,
         workers: int = 2,
         schedulers: int = 1,
+        exporters: int = 0,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.owner_url = owner_url
@@ -54,7 +55,8 @@ class Stack:
         self._folder = folder
         self._settings = {"DATABASE_URL": app_url, "REDIS_URL": redis_url, **(settings or {})}
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
-        counts = {"api": api, "worker": workers, "scheduler": schedulers}
+        self._exposing = socket.create_server(("127.0.0.1", 0))
+        counts = {"api": api, "worker": workers, "scheduler": schedulers, "exporter": exporters}
         self._names = [f"{kind}-{n}" for kind, count in counts.items() for n in range(1, count + 1)]
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -68,8 +70,13 @@ class Stack:
         """The API's port on the loopback interface."""
         return int(self._listening.getsockname()[1])
 
+    @property
+    def metrics_url(self) -> str:
+        """Where the exporter, if there is one, has the figures of this stack."""
+        return f"http://127.0.0.1:{self._exposing.getsockname()[1]}"
+
     def __enter__(self) -> Self:
-        self._metrics.mkdir()
+        self.metrics.mkdir()
         try:
             self.start(*self._names)
         except BaseException:
@@ -83,7 +90,7 @@ class Stack:
         self._end()
 
     def running(self, kind: str) -> list[str]:
-        """The processes of a kind that have been started and neither killed nor stopped: api, worker or scheduler."""
+        """The processes of a kind that have been started and neither killed nor stopped."""
         return [name for name in self._running if name.startswith(f"{kind}-")]
 
     def start(self, *names: str) -> None:
@@ -130,28 +137,31 @@ class Stack:
         return psycopg.connect(self.owner_url, autocommit=True)
 
     @property
-    def _metrics(self) -> Path:
+    def metrics(self) -> Path:
+        """The folder in which the processes keep their figures."""
         return self._folder / "metrics"
 
     def _spawn(self, name: str) -> int:
         """Start one process, and return the end of the pipe in which it says that it is ready."""
         assert name not in self._running, f"{name} runs already"
         kind, _, _ = name.partition("-")
-        listening = self._listening.fileno()
+        sockets = {"api": self._listening.fileno(), "exporter": self._exposing.fileno()}
+        listening = [sockets[kind]] if kind in sockets else []
         ours, theirs = os.pipe()
         try:
             self._running[name] = process.spawn(
-                [sys.executable, "-m", _MODULES[kind], *(["--fd", str(listening)] if kind == "api" else [])],
+                [sys.executable, "-m", _MODULES[kind], *(f"--fd={fd}" for fd in listening)],
                 env={
                     "PATH": os.environ["PATH"],
+                    "FLORIN_EXPORTER_URL": self.metrics_url,
                     **self._settings,
-                    "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
+                    "PROMETHEUS_MULTIPROC_DIR": str(self.metrics),
                     "FLORIN_READY_FD": str(theirs),
                 },
                 log=self._folder / f"{name}.log",
                 death_signal=signal.SIGKILL,
                 cwd=ROOT,
-                pass_fds=(theirs, *([listening] if kind == "api" else [])),
+                pass_fds=(theirs, *listening),
             )
         finally:
             os.close(theirs)
@@ -160,6 +170,7 @@ class Stack:
     def _end(self) -> None:
         self.kill(*self._running)
         self._listening.close()
+        self._exposing.close()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import psycopg
 from dramatiq import Worker
 
 from migrations import latest_version
-from processor import clock, logs, pools, vitals
+from processor import clock, logs, pools, tracing, vitals
 from processor.apply import Applier
 from processor.errors import SchemaBehind, SettingsError
 from processor.notifying import Notifier, targets_of
@@ -37,13 +37,14 @@ def main() -> int:
 def run(stop: threading.Event) -> None:
     """Take messages until ``stop`` is set."""
     wanted = settings()
-    logs.set_up(wanted.log_level)
+    logs.set_up(wanted.log_level, "worker", log_format=wanted.log_format)
     serve_metrics(wanted.metrics_port)
     database_url, redis_url = wanted.database_url.get_secret_value(), wanted.redis_url.get_secret_value()
     notifier = Notifier(lambda: pools.connect(database_url, "florin notifier"), targets_of(wanted), now=clock.now)
     wait_for_postgres(database_url, wanted_version=latest_version())
     with (
         vitals.watching("worker"),
+        tracing.recording("worker", on=wanted.tracing),
         pools.sync_pool(database_url, application_name="florin worker", size=wanted.worker_threads) as pool,
     ):
         broker = make_broker(redis_url)

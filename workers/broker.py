@@ -5,12 +5,13 @@ from typing import Any
 import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.middleware import Middleware, Retries
+from dramatiq.middleware import CurrentMessage, Middleware, Retries
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from processor import clock, telemetry
 from workers.messages import COMMANDS, OrjsonEncoder
+from workers.traced import Traced
 
 
 class SafeRetries(Retries):
@@ -63,7 +64,12 @@ def make_broker(redis_url: str) -> RedisBroker:
     dramatiq.set_encoder(OrjsonEncoder())
     broker = RedisBroker(
         client=client(redis_url),
-        middleware=[SafeRetries(max_retries=8, min_backoff=200, max_backoff=5_000), QueueWait()],
+        middleware=[
+            Traced(),
+            SafeRetries(max_retries=8, min_backoff=200, max_backoff=5_000),
+            QueueWait(),
+            CurrentMessage(),
+        ],
         heartbeat_timeout=15_000,
         # A dead worker's messages go back to the queue at one operation in twenty, not at one in a thousand.
         maintenance_chance=50_000,

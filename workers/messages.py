@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import dramatiq
 import orjson
 from dramatiq import Message
+
+from processor import tracing
 
 COMMANDS: Final = "commands"
 """The queue's name."""
@@ -21,8 +23,11 @@ SETTLED: Final = "florin:settled"
 """The pub/sub channel on which positions are announced once their outcome is committed."""
 
 
+Sender = Literal["intake", "worker", "sweeper", "scheduler"]
+
+
 class Waiting(Protocol):
-    """A pending command, as a message names it."""
+    """A pending command, as a message names it. One that was just accepted has the ``trace`` of its request as well."""
 
     @property
     def position(self) -> int: ...
@@ -37,6 +42,8 @@ class Batch:
 
     positions: Sequence[int]
     account_keys: Sequence[int]
+    traces: Sequence[str] = ()
+    """The traceparents of the requests that sent these commands, 16 at most."""
 
 
 class OrjsonEncoder(dramatiq.Encoder):
@@ -56,22 +63,33 @@ def batches(waiting: Iterable[Waiting]) -> Iterator[Batch]:
     """Divide commands, in order, into messages: at most 200 commands and 400 accounts each, so some 8 KiB."""
     positions: list[int] = []
     keys: set[int] = set()
+    traces: list[str] = []
     for each in waiting:
         if positions and (len(positions) == MAX_COMMANDS or len(keys | each.account_keys) > MAX_KEYS):
-            yield Batch(positions, sorted(keys))
-            positions, keys = [], set()
+            yield Batch(positions, sorted(keys), tracing.few(traces))
+            positions, keys, traces = [], set(), []
         positions.append(each.position)
         keys |= each.account_keys
+        traces.append(getattr(each, "trace", ""))
     if positions:
-        yield Batch(positions, sorted(keys))
+        yield Batch(positions, sorted(keys), tracing.few(traces))
 
 
-def message(batch: Batch) -> "Message[None]":
-    """The Dramatiq message that asks for the batch to be applied."""
+def message(batch: Batch, *, sent_by: Sender = "intake") -> "Message[None]":
+    """
+    The Dramatiq message that asks for the batch to be applied.
+
+    Its options say who sent it and what it belongs to, for logs and traces only. Who takes it must not rely on them.
+    """
     return Message(
         queue_name=COMMANDS,
         actor_name=APPLY,
         args=(),
         kwargs={"version": 1, "positions": list(batch.positions), "account_keys": list(batch.account_keys)},
-        options={},
+        options=options(sent_by, batch.traces),
     )
+
+
+def options(sent_by: Sender, traces: Sequence[str]) -> dict[str, Any]:
+    """What a message says of itself. ``traces`` are what it is sent for; without any, it begins a trace of its own."""
+    return {"sent_by": sent_by, "trace": tracing.sent("send", traces, florin__sent_by=sent_by)}

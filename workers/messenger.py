@@ -10,6 +10,7 @@ from dramatiq.errors import BrokerError
 
 from processor import telemetry
 from processor.intake import Accepted
+from processor.logs import in_short
 from workers.messages import MAX_COMMANDS
 from workers.queue import CommandQueue
 
@@ -72,4 +73,4 @@ class Messenger:
             dropped = len(batch) + len(self._waiting)
             self._waiting.clear()
         telemetry.unannounced.inc()
-        log.warning("message.unannounced", error=str(error), commands=dropped)
+        log.warning("message.unannounced", error=in_short(error) if error else None, commands=dropped)

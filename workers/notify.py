@@ -8,7 +8,9 @@ import dramatiq
 from dramatiq import Message, Worker
 from dramatiq.brokers.redis import RedisBroker
 
+from processor import tracing
 from processor.notifying import Notifier
+from workers.messages import options
 
 NOTICES: Final = "notices"
 """A queue of its own, and a thread: nobody's payment waits for a mail server."""
@@ -49,4 +51,5 @@ def ask() -> None:
     broker = dramatiq.get_broker()
     assert isinstance(broker, RedisBroker)
     if broker.client.llen(f"{broker.namespace}:{NOTICES}") == 0:
-        broker.enqueue(Message(queue_name=NOTICES, actor_name=DELIVER, args=(), kwargs={"version": 1}, options={}))
+        about = options("scheduler", tracing.few([tracing.current()]))
+        broker.enqueue(Message(queue_name=NOTICES, actor_name=DELIVER, args=(), kwargs={"version": 1}, options=about))

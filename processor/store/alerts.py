@@ -98,14 +98,6 @@ RESOLVE: Final[LiteralString] = """
     WHERE id = %(id)s
 """
 
-# Every proof that ever had an alert is named, so that what was once seen goes back to zero.
-MEASURE: Final[LiteralString] = """
-    SELECT known.proof, known.severity, count(alert.id), min(alert.first_seen_at)
-    FROM (SELECT DISTINCT proof, severity FROM alert) AS known
-    LEFT JOIN alert ON alert.proof = known.proof AND alert.severity = known.severity AND alert.state <> 'resolved'
-    GROUP BY known.proof, known.severity
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
@@ -143,16 +135,6 @@ class ChangeRow:
     changed_by: str | None
     reason: str | None
     notice: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """How many alerts of a proof are not resolved, and since when the oldest of them is there."""
-
-    proof: str
-    severity: str
-    count: int
-    oldest_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +205,6 @@ def note_changes(conn: Connection, changes: Sequence[Change], *, now: datetime) 
     """Write what happened by itself into the history, and into the outbox."""
     conn.execute(INSERT_CHANGES, _of_changes(changes, now, None, None))
     conn.execute(INSERT_NOTICES, [now, [each.id for each in changes]])
-
-
-def measure(conn: Connection) -> list[Measured]:
-    """What is open, by proof and severity."""
-    return [Measured(*row) for row in conn.execute(MEASURE)]
 
 
 async def page(

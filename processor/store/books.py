@@ -8,6 +8,7 @@ from typing import Any, Final, LiteralString
 from psycopg import Connection, Cursor
 
 from processor.account_keys import account_key
+from processor.delivery import Delivery
 from processor.domain.advances import Advance
 from processor.domain.books import Account, AccountStatus, Books, system_account_id
 from processor.domain.commands import (
@@ -161,6 +162,15 @@ SELECT_LINES: Final[LiteralString] = """
 
 INSERT_DEAD_LETTER: Final[LiteralString] = "INSERT INTO dead_letter (position, error, failed_at) VALUES (%b, %b, %b)"
 
+# How the commands came here, beside their outcomes: it is read by people only, and must never stop them. In a restored
+# cluster, the transaction's id may have been another one's before.
+INSERT_BATCH: Final[LiteralString] = """
+    INSERT INTO apply_batch (
+        decided_at, commands, lock_wait_us, worker, message_id, sent_by, sent_at, taken_at, attempt
+    )
+    VALUES (%b, %b, %b, %b, %b, %b, %b, %b, %b) ON CONFLICT DO NOTHING
+"""
+
 _ABOUT_ADVANCES: Final = frozenset({"advance", "repay", "write_off", "collect"})
 
 # Is any of the commands that a message names still waiting? Most repeated messages end here.
@@ -222,6 +232,14 @@ class PendingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Came:
+    """How the commands of a transaction came to it: the message, and how long their accounts' locks were waited for."""
+
+    delivery: Delivery = Delivery()  # noqa: RUF009  # It is frozen.
+    lock_wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class InLine:
     """A command that is still pending, and the lock keys of all its accounts."""
 
@@ -247,6 +265,12 @@ def gather(conn: Connection, keys: Collection[int], *, up_to: int, limit: int) -
     pending = [PendingRow(*row) for row in rows]
     found = read_accounts(accounts)
     return pending, Books.of(found, _gather_advances(conn, pending, found))
+
+
+def read_books(conn: Connection, row: PendingRow) -> Books:
+    """What the command would be decided on if it were its turn now. Takes no lock."""
+    found = read_accounts(conn.execute(GATHER_ACCOUNTS, [bigints(row.account_keys())]))
+    return Books.of(found, _gather_advances(conn, [row], found))
 
 
 def quarantined(conn: Connection, keys: Collection[int]) -> Cursor[tuple[str, int]]:
@@ -296,11 +320,12 @@ def make_system_accounts(conn: Connection, names: Collection[str], *, now: datet
     conn.execute(INSERT_SYSTEM_ACCOUNTS, [now, ids, ordered, keys])
 
 
-def record(conn: Connection, books: Books, decided: Decided, *, now: datetime) -> None:
+def record(conn: Connection, books: Books, decided: Decided, *, now: datetime, came: Came | None = None) -> None:
     """
     Write every answer, and take the commands out of their lines. The system accounts exist already.
 
-    Raises ``BooksError``, before anything is committed, if an account is not as it was read.
+    ``came`` says how they got here. Raises ``BooksError``, before anything is committed, if an account is not as it was
+    read.
     """
     ids = {account.name: account.id for account in (*books.accounts.values(), *decided.opened)}
     with conn.pipeline():
@@ -310,6 +335,7 @@ def record(conn: Connection, books: Books, decided: Decided, *, now: datetime) -
         updated = _update_accounts(conn, books, decided.changed)
         lent = advances.record(conn, books, decided, ids, now=now)
         conn.execute(DELETE_PENDING, [bigints(outcome.position for outcome in decided.outcomes)])
+        _insert_batch(conn, len(decided.outcomes), came, now)
     kept = {account_id for (account_id,) in updated}
     if others := [account.name for account in decided.changed if account.id not in kept]:
         raise BooksError(f"not as they were read under their locks: {', '.join(others)}")
@@ -322,13 +348,24 @@ def left_in_line(conn: Connection, positions: Collection[int]) -> list[InLine]:
     return [InLine(position, frozenset(keys)) for position, keys in conn.execute(SELECT_LEFT, [bigints(positions)])]
 
 
-def record_dead_letter(conn: Connection, outcome: Outcome, error: str, *, now: datetime) -> None:
+def record_dead_letter(
+    conn: Connection, outcome: Outcome, error: str, *, now: datetime, came: Came | None = None
+) -> None:
     """Give up on a command: it is failed, keeps its error for a person to read, and blocks nobody."""
     with conn.pipeline():
         _insert_outcomes(conn, [outcome], now)
         conn.execute(INSERT_DEAD_LETTER, [outcome.position, error, now])
         advances.count_attempt(conn, outcome.position, now=now)
         conn.execute(DELETE_PENDING, [bigints([outcome.position])])
+        _insert_batch(conn, 1, came, now)
+
+
+def _insert_batch(conn: Connection, commands: int, came: Came | None, now: datetime) -> None:
+    if came is None or not commands:
+        return
+    by = came.delivery
+    facts = (by.worker, by.message_id, by.sent_by, by.sent_at, by.taken_at, by.attempt)
+    conn.execute(INSERT_BATCH, [now, commands, round(max(0.0, came.lock_wait_s) * 1_000_000), *facts])
 
 
 def _insert_accounts(conn: Connection, opened: Sequence[Account], now: datetime) -> None:

@@ -37,22 +37,6 @@ SELECT_DUE: Final[LiteralString] = """
     ORDER BY due_on, advance, number
 """
 
-# Each had a day on which it should have been decided: a worker or the scheduler is behind, or it failed. Currencies in
-# which nothing is overdue are named as well, so that what was once seen goes back to zero. One advance at a time
-# (OFFSET 0): Postgres does not know that days that are over are rarely scheduled still, and would read both tables.
-SELECT_OVERDUE: Final[LiteralString] = """
-    SELECT receivable.currency, count(overdue.left_minor), coalesce(sum(overdue.left_minor), 0)
-    FROM account AS receivable
-    LEFT JOIN (
-        SELECT lent.currency, instalment.amount_minor - instalment.paid_minor AS left_minor
-        FROM instalment
-        CROSS JOIN LATERAL (SELECT currency FROM advance WHERE id = instalment.advance_id OFFSET 0) AS lent
-        WHERE instalment.state = 'scheduled' AND instalment.due_on < %b
-    ) AS overdue ON overdue.currency = receivable.currency
-    WHERE receivable.id < 0 AND receivable.kind = 'advances_receivable'
-    GROUP BY receivable.currency
-"""
-
 # A page of live advances: the whole table may be too much for one statement.
 SELECT_PAGE_END: Final[LiteralString] = """
     SELECT max(id) FROM (
@@ -103,15 +87,6 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Overdue:
-    """Instalments of one currency whose day is over, and that are neither paid nor missed."""
-
-    currency: str
-    count: int
-    amount_minor: int
-
-
-@dataclass(frozen=True, slots=True)
 class Incomplete:
     """An advance whose instalments do not add up to it."""
 
@@ -137,11 +112,6 @@ def find_due(conn: Connection, *, today: date, failed_before: datetime, after: D
         },
     )
     return [Due(*row) for row in rows]
-
-
-def find_overdue(conn: Connection, *, today: date) -> list[Overdue]:
-    """What should have been paid or missed before ``today``, by currency."""
-    return [Overdue(currency, count, int(amount)) for currency, count, amount in conn.execute(SELECT_OVERDUE, [today])]
 
 
 def find_incomplete(conn: Connection, *, after: int = 0, advances: int = 20_000) -> tuple[list[Incomplete], int | None]:

@@ -66,35 +66,44 @@ async def accept(
 
     The cursor gives (id, position) of those accepted; it is read after the pipeline that this call belongs to.
     """
+    return await conn.execute(ACCEPT, _rows(submissions, now))
+
+
+def accept_one(conn: Connection, submission: Submission, *, now: datetime) -> int | None:
+    """
+    The same for a single command in the caller's transaction, under the intake's lock.
+
+    Returns its position, or ``None`` if the key is taken: then nothing was written.
+    """
+    row = conn.execute(ACCEPT, _rows([submission], now)).fetchone()
+    return int(row[1]) if row else None
+
+
+def _rows(submissions: Sequence[Submission], now: datetime) -> list[Any]:
     lines = [(each.id, key) for each in submissions for key in each.body.account_keys()]
-    return await conn.execute(
-        ACCEPT,
-        [
-            [each.id for each in submissions],
-            bigints(each.client_id for each in submissions),
-            [each.idempotency_key for each in submissions],
-            [each.body.type for each in submissions],
-            [each.body.currency for each in submissions],
-            [each.body.account for each in submissions],
-            [each.body.from_account for each in submissions],
-            [each.body.to_account for each in submissions],
-            bigints(each.body.amount_minor for each in submissions),
-            bigints(each.body.overdraft_limit_minor for each in submissions),
-            bigints(each.body.overdraft_fee_minor for each in submissions),
-            _sparse(each.body.instalments for each in submissions),
-            _sparse(each.body.first_due_on for each in submissions),
-            _sparse(each.body.advance_id for each in submissions),
-            _sparse(each.body.instalment for each in submissions),
-            _sparse(each.body.reason for each in submissions),
-            _sparse(each.body.reference for each in submissions),
-            _sparse(
-                None if each.body.metadata is None else json.dumps(dict(each.body.metadata)) for each in submissions
-            ),
-            now,
-            [id_ for id_, _ in lines],
-            bigints(key for _, key in lines),
-        ],
-    )
+    return [
+        [each.id for each in submissions],
+        bigints(each.client_id for each in submissions),
+        [each.idempotency_key for each in submissions],
+        [each.body.type for each in submissions],
+        [each.body.currency for each in submissions],
+        [each.body.account for each in submissions],
+        [each.body.from_account for each in submissions],
+        [each.body.to_account for each in submissions],
+        bigints(each.body.amount_minor for each in submissions),
+        bigints(each.body.overdraft_limit_minor for each in submissions),
+        bigints(each.body.overdraft_fee_minor for each in submissions),
+        _sparse(each.body.instalments for each in submissions),
+        _sparse(each.body.first_due_on for each in submissions),
+        _sparse(each.body.advance_id for each in submissions),
+        _sparse(each.body.instalment for each in submissions),
+        _sparse(each.body.reason for each in submissions),
+        _sparse(each.body.reference for each in submissions),
+        _sparse(None if each.body.metadata is None else json.dumps(dict(each.body.metadata)) for each in submissions),
+        now,
+        [id_ for id_, _ in lines],
+        bigints(key for _, key in lines),
+    ]
 
 
 def _sparse(values: Iterable[Any]) -> list[Any]:

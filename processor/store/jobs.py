@@ -28,6 +28,13 @@ DELETE_RUNS: Final[LiteralString] = """
     )
 """
 
+# How commands came to their workers, the oldest first and a slice at a time.
+DELETE_BATCHES: Final[LiteralString] = """
+    DELETE FROM apply_batch WHERE xid IN (
+        SELECT xid FROM apply_batch WHERE decided_at < %b ORDER BY decided_at LIMIT %b
+    )
+"""
+
 # An open run that is older than one that ended is nobody's any more: its end could not be recorded.
 SELECT_LAST: Final[LiteralString] = """
     SELECT
@@ -93,6 +100,11 @@ def forget_runs(conn: Connection, *, before: datetime, idle_before: datetime, li
     Those that succeeded and emitted nothing go if they ended ``idle_before`` another one.
     """
     return conn.execute(DELETE_RUNS, {"before": before, "idle_before": idle_before, "limit": limit}).rowcount
+
+
+def forget_batches(conn: Connection, *, before: datetime, limit: int) -> int:
+    """Delete ``limit`` records of transactions at most that decided ``before`` an instant, and return how many."""
+    return conn.execute(DELETE_BATCHES, [before, limit]).rowcount
 
 
 def last_runs(conn: Connection, jobs: Sequence[str]) -> list[LastRun]:

@@ -17,6 +17,7 @@ LEADER: Final = (_SPACE, 4)
 ALERTS: Final = (_SPACE, 5)
 SEAL: Final = (_SPACE, 6)
 RECONCILIATION: Final = (_SPACE, 9)
+DEAD_LETTERS: Final = (_SPACE, 11)
 """Locks that are not an account's live in the two-integer space, which never meets the single-integer one."""
 
 # The keys come sorted, and a function scan keeps their order: all workers wait in line, not in a ring. The clock is

@@ -75,13 +75,6 @@ PUT_BACK: Final[LiteralString] = """
 
 REACH: Final[LiteralString] = "UPDATE quarantine SET released_up_to = %s WHERE id = %s"
 
-MEASURE: Final[LiteralString] = """
-    SELECT
-        (SELECT count(*) FROM quarantine WHERE released_at IS NULL),
-        (SELECT count(DISTINCT position) FROM held),
-        (SELECT min(held_at) FROM held)
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class QuarantineRow:
@@ -100,26 +93,10 @@ class QuarantineRow:
     oldest_held_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """How much is waiting for a person."""
-
-    accounts: int
-    commands: int
-    oldest_held_at: datetime | None
-
-
 def begin(conn: Connection, alerts: Mapping[str, int], *, now: datetime) -> int:
     """Quarantine these accounts, each for an alert, and return how many of them were not."""
     keys = bigints(map(account_key, alerts))
     return conn.execute(INSERT_QUARANTINES, [now, list(alerts), keys, bigints(alerts.values())]).rowcount
-
-
-def measure(conn: Connection) -> Measured:
-    """Accounts in quarantine, commands held, and since when the oldest of them is."""
-    row = conn.execute(MEASURE).fetchone()
-    assert row is not None
-    return Measured(*row)
 
 
 async def lock(conn: AsyncConnection[Any], account: str) -> None:

@@ -18,6 +18,15 @@ _SELECT: Final[LiteralString] = """
         command.id, command.position, command.client_id, command.idempotency_key, command.accepted_at,
         outcome.status, outcome.reason, outcome.decided_at,
         outcome.position IS NULL AND EXISTS (SELECT FROM held WHERE held.position = command.position),
+        -- Looked for only where it can be: most commands do not fail.
+        CASE WHEN outcome.status = 'failed' THEN (
+            SELECT retry.id FROM dead_letter_action JOIN command AS retry ON retry.position = retry_position
+            WHERE dead_letter_action.position = command.position ORDER BY number DESC LIMIT 1
+        ) END,
+        outcome.status = 'failed' AND EXISTS (
+            SELECT FROM dead_letter_action
+            WHERE dead_letter_action.position = command.position AND action = 'discard'
+        ),
         command.type, command.currency, command.account, command.from_account, command.to_account,
         command.amount_minor, command.overdraft_limit_minor, command.overdraft_fee_minor, command.instalments,
         command.first_due_on, command.advance_id, command.instalment, command.reason,
@@ -89,6 +98,8 @@ class CommandRow:
     reason: Reason | None
     decided_at: datetime | None
     held: bool
+    retried_as: UUID | None
+    discarded: bool
     body: CommandBody
     transfers: Sequence[TransferRow]
 
@@ -177,7 +188,8 @@ async def _commands(conn: AsyncConnection, query: LiteralString, params: list[An
 
 
 def _command(row: tuple[Any, ...], transfers: list[TransferRow]) -> CommandRow:
-    id_, position, client_id, idempotency_key, accepted_at, status, reason, decided_at, held, *body = row
+    id_, position, client_id, idempotency_key, accepted_at, *stands = row[:11]
+    status, reason, decided_at, held, retried_as, discarded = stands
     return CommandRow(
         id=id_,
         position=position,
@@ -188,6 +200,8 @@ def _command(row: tuple[Any, ...], transfers: list[TransferRow]) -> CommandRow:
         reason=Reason(reason) if reason else None,
         decided_at=decided_at,
         held=held,
-        body=CommandBody(**dict(zip(FIELDS, body, strict=True))),
+        retried_as=retried_as,
+        discarded=bool(discarded),
+        body=CommandBody(**dict(zip(FIELDS, row[11:], strict=True))),
         transfers=transfers,
     )

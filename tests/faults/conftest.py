@@ -25,7 +25,7 @@ def new_stack(servers: LocalServers, database: Database, redis_url: str) -> Iter
     }
     with ExitStack() as cleanup:
 
-        def make(*, api: int = 1, workers: int = 2, schedulers: int = 1, **settings: str) -> Stack:
+        def make(*, api: int = 1, workers: int = 2, schedulers: int = 1, exporters: int = 0, **settings: str) -> Stack:
             folder = cleanup.enter_context(throwaway_folder())
             return cleanup.enter_context(
                 Stack(
@@ -36,6 +36,7 @@ def new_stack(servers: LocalServers, database: Database, redis_url: str) -> Iter
                     api=api,
                     workers=workers,
                     schedulers=schedulers,
+                    exporters=exporters,
                     settings=impatient | settings,
                 )
             )

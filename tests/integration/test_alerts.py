@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ from processor import clock, pools
 from processor.alerts import Suspect, open_subjects, report
 from processor.breaks import Break, Severity
 from processor.errors import SettingsError
-from processor.notifying import DeliveryError, Notifier, Target, look, targets_of
+from processor.notifying import DeliveryError, Notifier, Target, targets_of
 from processor.settings import AlertSettings
 from processor.store import notices
 from processor.store.notices import Notice
@@ -535,29 +535,9 @@ def test_nothing_is_lost_with_the_queue(
     find(conn, a_break())
     notify.ask()
     broker.client.flushall()
-    assert look(conn, now=NOON) == 1
+    assert notices.count_due(conn, now=NOON) == 1
     notify.ask()
     with notify.delivering(broker):
         eventually(lambda: somebody.told)
 
-    assert look(conn, now=NOON) == 0
-
-
-def test_what_is_open_is_measured(conn: Connection) -> None:
-    """An alerting rule sees it even if no address is set; and once all is well again, it sees zero."""
-
-    def figures() -> Sequence[float | None]:
-        labels = {"severity": "page", "proof": "chain"}
-        names = ("florin_alerts_open", "florin_alert_oldest_open_age_seconds")
-        return [REGISTRY.get_sample_value(name, labels) for name in names]
-
-    find(conn, a_break("account:alice"), a_break("account:bob", account="bob"))
-    look(conn, now=NOON + MINUTE)
-    broken = figures()
-    find(conn)
-    look(conn, now=NOON + MINUTE)
-
-    assert broken == [2, 60]
-    assert figures() == [0, 0]
-    assert REGISTRY.get_sample_value("florin_quarantined_accounts") == 1
-    assert REGISTRY.get_sample_value("florin_held_commands") == 0
+    assert notices.count_due(conn, now=NOON) == 0

@@ -476,7 +476,7 @@ def broken(engine: Engine, watch: Watch) -> Engine:
 
 def incomplete(engine: Engine) -> int:
     """What the job finds, which is also what the metric says."""
-    found = watch_advances(engine.pool, now=engine.now, rules=engine.rules)
+    found = watch_advances(engine.pool)
     assert REGISTRY.get_sample_value("florin_advances_incomplete") == found
     return found
 
@@ -519,27 +519,6 @@ def test_advances_are_looked_at_a_page_at_a_time(broken: Engine) -> None:
 
     assert [each.account for each in (*first, *second)] == ["alice", "bob"]
     assert nothing == ([], None)
-
-
-def test_what_is_overdue_is_measured(engine: Engine, watch: Watch) -> None:
-    """Its day is over and nobody decided it: the count and the amount, and zero again once it is done."""
-
-    def measured() -> tuple[float | None, float | None]:
-        watch_advances(engine.pool, now=engine.now, rules=engine.rules)
-        labels = {"currency": "USD"}
-        return (
-            REGISTRY.get_sample_value("florin_overdue_instalments", labels),
-            REGISTRY.get_sample_value("florin_overdue_amount", labels),
-        )
-
-    lend(engine)
-    watch.forward(days=7)
-    today = measured()
-    watch.forward(days=8)
-    overdue = measured()
-    tick(engine)
-
-    assert (today, overdue, measured()) == ((0, 0), (2, 2.0), (0, 0))
 
 
 def test_the_domain_and_the_query_mean_the_same_by_complete(broken: Engine) -> None:

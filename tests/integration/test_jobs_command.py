@@ -114,7 +114,7 @@ def test_a_job_that_did_not_succeed_for_long_is_late(where: dict[str, str], owne
     late = [line for line in result.stdout.splitlines() if "LATE: last success 20" in line]
 
     assert result.exit_code == 1
-    assert len(late) == sum(job.name not in ("collect", "forget_runs") for job in JOBS)
+    assert len(late) == sum(job.name not in ("collect", "forget_runs", "forget_deliveries") for job in JOBS)
 
 
 def test_what_late_is_depends_on_the_settings(where: dict[str, str], owner: psycopg.Connection) -> None:

@@ -85,7 +85,7 @@ def test_a_revoked_key_is_dead_and_stays_in_the_list(database: Database) -> None
 @pytest.mark.parametrize(
     ("client", "scopes", "words"),
     [
-        ("payroll", "write", "scopes are any of commands:write, read, admin"),
+        ("payroll", "write", "scopes are any of commands:write, read, ops, admin"),
         ("payroll", "", "scopes are any of"),
         ("pay roll", "read", "a client's name has 1 to 64"),
     ],

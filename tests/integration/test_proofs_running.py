@@ -218,21 +218,6 @@ def test_every_run_is_on_record(engine: Engine, prover: Prover, watch: Watch) ->
         (NOON + timedelta(hours=2), NOON, None, NOON + timedelta(hours=1), 1)
     ]
     assert [after[0] - before[0], after[1] - before[1]] == [1, 1]
-    assert sample("florin_proof_breaks", proof=TOTALS.name) == 1
-    assert sample("florin_proof_last_proven_timestamp_seconds", proof=TOTALS.name) == NOON.timestamp()
-
-
-def test_a_new_process_knows_when_the_books_were_last_proven(engine: Engine, prover: Prover, watch: Watch) -> None:
-    """After a restart, the gauge over everything would be missing for up to a week."""
-    prover.run(TOTALS, is_full=True)
-    engine.rows("UPDATE proof_state SET proven_full_at = proven_full_at - interval '3 d'")
-    watch.forward(hours=1)
-    prover.run(TOTALS)
-
-    full, last = (
-        sample(f"florin_proof_last_{which}_timestamp_seconds", proof=TOTALS.name) for which in ("full", "proven")
-    )
-    assert (full, last) == ((NOON - timedelta(days=3)).timestamp(), watch().timestamp())
 
 
 def test_clean_runs_are_kept_for_a_day_and_others_for_longer(engine: Engine, prover: Prover, watch: Watch) -> None:

@@ -508,15 +508,3 @@ def test_whatever_is_quarantined_and_released_every_command_is_decided_once(
     assert (held(engine), engine.pending()) == ([], [])
     assert overtaken(engine, except_for=once_held) == []
     assert_as_in_the_log(engine)
-
-
-def test_what_waits_for_a_person_is_measured(engine: Engine) -> None:
-    """A dashboard shows how many commands a quarantine keeps from their outcome, and for how long."""
-    engine.settle(opening("alice"), opening("bob"))
-    suspect(engine, "alice", "bob")
-    engine.settle(transfer("alice", "bob", 1), deposit("bob", 1))
-    with engine.pool.connection() as conn:
-        measured = quarantine_store.measure(conn)
-
-    assert (measured.accounts, measured.commands) == (2, 2)
-    assert measured.oldest_held_at is not None

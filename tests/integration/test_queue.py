@@ -14,6 +14,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from cli.servers import LocalServers
 from processor.apply import Applied
+from processor.delivery import Delivery, identity
 from processor.errors import TransientError
 from processor.store.books import InLine
 from tests.eventually import eventually
@@ -40,9 +41,11 @@ class FakeApplier:
     answer: Applied = field(default_factory=Applied)
     error: Exception | None = None
     asked: list[tuple[Sequence[int], Sequence[int]]] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
 
-    def apply(self, positions: Sequence[int], keys: Sequence[int]) -> Applied:
+    def apply(self, positions: Sequence[int], keys: Sequence[int], delivery: Delivery) -> Applied:
         self.asked.append((positions, keys))
+        self.deliveries.append(delivery)
         if self.error:
             raise self.error
         return self.answer
@@ -106,6 +109,26 @@ def test_a_worker_gives_the_message_to_the_applier_and_tells_who_waits(broker: R
     assert applier.asked == [([2, 7], [-5, 5])]
     assert orjson.loads(said["data"]) == [1, 2, 7]
     assert names(broker) == []
+
+
+def test_a_worker_says_how_the_message_came(broker: RedisBroker) -> None:
+    """Who sent it and when, how often it was tried, and who took it: `florin explain` tells it of each command."""
+    applier = FakeApplier(error=TransientError("at first"))
+    declare(broker, applier)
+    sent = message(Batch([2], [5]))
+    with working(broker):
+        broker.enqueue(sent.copy(options={**sent.options, "sent_by": "sweeper"}))
+        eventually(lambda: len(applier.deliveries) > 1)
+        applier.error = None
+        eventually(lambda: in_hand(broker) == 0)
+
+    first, second = applier.deliveries[:2]
+    assert (first.message_id, first.sent_by, first.attempt) == (sent.message_id, "sweeper", 1)
+    assert (second.message_id, second.sent_by, second.attempt) == (sent.message_id, "sweeper", 2)
+    assert first.sent_at is not None
+    assert first.taken_at is not None
+    assert first.sent_at <= first.taken_at
+    assert first.worker == identity()
 
 
 def test_what_is_left_is_sent_on_before_the_message_is_finished(broker: RedisBroker) -> None:
@@ -176,7 +199,7 @@ def test_a_message_that_fails_while_redis_is_away_is_not_lost(broker: RedisBroke
     """Dramatiq's own retries swallow the error and then acknowledge: the message would be nowhere."""
 
     class Away(FakeApplier):
-        def apply(self, positions: Sequence[int], keys: Sequence[int]) -> Applied:
+        def apply(self, positions: Sequence[int], keys: Sequence[int], delivery: Delivery) -> Applied:
             self.asked.append((positions, keys))
             if len(self.asked) == 1:
                 servers.redis.stop()

@@ -61,6 +61,7 @@ HISTORY: Final = {
     "statement_line": "amount_minor",
     "statement_match": "amount_minor",
     "alert_change": "kind",
+    "dead_letter_action": "action",
     "seal": "root",
     "seal_genesis": "history",
 }
@@ -140,8 +141,8 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
         "alert_change": ["INSERT", "SELECT"],
         "seal": ["INSERT", "SELECT"],
         "seal_genesis": ["SELECT"],
-        "job_run": ["DELETE", "SELECT"],
-        "proof_run": ["DELETE", "SELECT"],
+        "dead_letter_action": ["SELECT"],
+        **{table: ["DELETE", "SELECT"] for table in ("job_run", "proof_run", "apply_batch")},
         "proof_state": ["INSERT", "SELECT", "UPDATE"],
         "system_checkpoint": ["INSERT", "SELECT", "UPDATE"],
     }
@@ -179,6 +180,8 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
         "reconciliation_break": ["closed_at", "id"],
         "job_run": ["emitted", "ended_at", "error", "id", "result"],
         "proof_run": ["id"],
+        "apply_batch": ["xid"],
+        "dead_letter_action": ["after_action", "after_number"],
     }
 
 
@@ -318,6 +321,9 @@ BOOKED: Final[Row] = {
 }
 """A line of it."""
 
+BY_ANN: Final[Row] = {"acted_by": "ann", "acted_at": NOON, "reason": "repaired"}
+"""What a person did."""
+
 MATCHED: Final[Row] = {"amount_minor": 5, "rule": "reference", "made_by": "ann", "made_at": NOON}
 TAKEN_BACK: Final[Row] = {"rule": "by_hand", "reason": "another", "undoes": 1}
 BROKEN: Final[Row] = {"currency": "USD", "amount_minor": 5, "detail": "no line", "since": NOON, "opened_at": NOON}
@@ -362,6 +368,10 @@ HERE: Final[list[tuple[str, Row]]] = [
     ("api_key", {"prefix": "A" * 8, "client_id": 1, "secret_sha256": bytes(32), "scopes": ["read"]}),
     ("pending", {"position": 5, "account_key": 7}),
     ("dead_letter", {"position": 1, "error": "sick", "failed_at": NOON}),
+    ("dead_letter", {"position": 3, "error": "sick", "failed_at": NOON}),
+    ("dead_letter_action", {"position": 1, "number": 1, "action": "retry", "retry_position": 5} | BY_ANN),
+    ("dead_letter_action", {"position": 3, "number": 1, "action": "discard"} | BY_ANN),
+    ("apply_batch", {"xid": "7", "decided_at": NOON, "commands": 1, "lock_wait_us": 0}),
     ("system_checkpoint", {"account_id": 1, "up_to_xid": "0", "credits_minor": 0, "debits_minor": 0, "made_at": NOON}),
     ("advance", {"id": 1, "account_id": 1, "currency": "USD"} | LENT),
     ("instalment", {"advance_id": 1, "number": 1} | WEEKLY),
@@ -396,7 +406,7 @@ HERE: Final[list[tuple[str, Row]]] = [
 
 NEW: Final[dict[str, Row]] = {
     "client": {"id": 9, "name": "globex"},
-    "api_key": {"prefix": "B" * 8, "client_id": 1, "secret_sha256": bytes(32), "scopes": ["read", "commands:write"]},
+    "api_key": {"prefix": "B" * 8, "client_id": 1, "secret_sha256": bytes(32), "scopes": ["commands:write", "ops"]},
     "command": (
         {"position": 9, "id": UUID(int=9), "client_id": 1, "idempotency_key": "k9", "type": "deposit"}
         | {"account": "alice", "amount_minor": 1, "currency": "USD", "accepted_at": NOON}
@@ -404,6 +414,8 @@ NEW: Final[dict[str, Row]] = {
     "pending": {"position": 5, "account_key": 8},
     "outcome": {"position": 5, "status": "applied", "decided_at": NOON},
     "dead_letter": {"position": 2, "error": "sick", "failed_at": NOON},
+    "dead_letter_action": {"position": 1, "number": 2, "action": "retry", "retry_position": 6} | BY_ANN,
+    "apply_batch": {"xid": "9", "decided_at": NOON, "commands": 1, "lock_wait_us": 0, "sent_by": "sweeper"},
     "account": (
         {"id": 9, "name": "carol", "key": 9, "kind": "customer", "currency": "USD", "opened_at": NOON}
         | {"version": 2, "credits_minor": 100, "debits_minor": 250, "held_minor": 0}
@@ -478,6 +490,7 @@ COLLECT: Final[Row] = {
     "instalment": 1,
 }
 
+DISCARDED: Final[Row] = {"action": "discard", "retry_position": None}
 PAID: Final[Row] = {"state": "paid", "paid_minor": 50, "settled_by": 2}
 MISSED: Final[Row] = {"state": "missed", "settled_by": 2}
 ACKNOWLEDGED: Final[Row] = {"state": "acknowledged", "acknowledged_at": NOON, "acknowledged_by": "ann"}
@@ -498,6 +511,7 @@ GOOD: Final[list[tuple[str, Row]]] = [
     ("command", WRITE_OFF),
     ("command", COLLECT),
     ("outcome", {"status": "refused", "reason": "insufficient_funds"}),
+    ("dead_letter_action", DISCARDED),
     ("account", SYSTEM),
     ("account", SYSTEM | {"id": SETTLEMENT - 4 * 17_576, "name": "@credit_loss:USD", "kind": "credit_loss"}),
     *(("transfer", {"kind": kind}) for kind in ("advance", "collection", "repayment", "write_off")),
@@ -601,6 +615,25 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ("outcome_status_known", "outcome", {"status": "perhaps", "reason": "unsure"}),
     ("dead_letter_pkey", "dead_letter", {"position": 1}),
     ("dead_letter_position_fkey", "dead_letter", {"position": 5}),
+    # A dead letter is retried by one command at a time, and nothing follows a discard.
+    ("dead_letter_action_pkey", "dead_letter_action", {"number": 1}),
+    ("dead_letter_action_pkey", "dead_letter_action", DISCARDED | {"number": 1}),
+    ("dead_letter_action_position", "dead_letter_action", {"position": 2, "number": 1}),
+    ("dead_letter_action_number", "dead_letter_action", {"number": 0}),
+    ("dead_letter_action_known", "dead_letter_action", {"action": "forget"}),
+    ("dead_letter_action_by_size", "dead_letter_action", {"acted_by": ""}),
+    ("dead_letter_action_by_size", "dead_letter_action", {"acted_by": "a" * 256}),
+    ("dead_letter_action_reason_size", "dead_letter_action", {"reason": ""}),
+    ("dead_letter_action_reason_size", "dead_letter_action", {"reason": "r" * 256}),
+    ("dead_letter_action_retry", "dead_letter_action", {"retry_position": 77}),
+    ("dead_letter_action_retry_key", "dead_letter_action", {"retry_position": 5}),
+    ("dead_letter_action_retried", "dead_letter_action", {"retry_position": None}),
+    ("dead_letter_action_retried", "dead_letter_action", {"retry_position": 1}),
+    ("dead_letter_action_retried", "dead_letter_action", {"action": "discard"}),
+    ("dead_letter_action_after", "dead_letter_action", {"number": 3}),
+    ("dead_letter_action_after", "dead_letter_action", {"position": 3}),
+    ("dead_letter_action_after", "dead_letter_action", DISCARDED | {"position": 3}),
+    ("apply_batch_pkey", "apply_batch", {"xid": "7"}),
     # A key names one command of its client for ever.
     ("command_client_key", "command", {"idempotency_key": "k1"}),
     ("command_client_key", "command", {"idempotency_key": "k1", "amount_minor": 2}),
@@ -860,6 +893,7 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ("api_key_client_id_fkey", "api_key", {"client_id": 77}),
     ("api_key_secret_size", "api_key", {"secret_sha256": b"the secret itself"}),
     ("api_key_scopes_known", "api_key", {"scopes": ["everything"]}),
+    ("api_key_scopes_known", "api_key", {"scopes": ["ops", "operations"]}),
     ("api_key_scopes_known", "api_key", {"scopes": []}),
     ("pending_pkey", "pending", {"account_key": 7}),
     ("system_checkpoint_pkey", "system_checkpoint", {"account_id": 1}),
@@ -869,7 +903,7 @@ BAD: Final[list[tuple[str, str, Row]]] = [
 NEW["seal_genesis"] = {"id": 1, "history": UUID(int=1)}
 """Only bad ones: a database has one, and nobody makes another."""
 
-CANNOT_BE_BROKEN_ALONE: Final = {"account_id_currency", "outcome_log"}
+CANNOT_BE_BROKEN_ALONE: Final = {"account_id_currency", "outcome_log", "dead_letter_action_target"}
 """They are there for foreign keys to point at: whoever breaks one breaks the primary key first."""
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
 from processor import alerts, clock, pools, publishing
@@ -88,9 +87,6 @@ def test_a_run_seals_all_there_is_and_adds_every_block_to_the_file(engine: Engin
 
     assert (without, runs) == (3, [1, 0, 1])
     assert [(each.number, each.hash) for each in publishing.read(file)] == hashes(engine)
-    assert REGISTRY.get_sample_value("florin_seal_height") == 5
-    assert REGISTRY.get_sample_value("florin_seal_leaves") == 7
-    assert REGISTRY.get_sample_value("florin_seal_hash_prefix") == int.from_bytes(hashes(engine)[-1][1][:6], "big")
 
 
 def test_two_that_write_the_file_at_once_write_each_block_once(

@@ -112,6 +112,42 @@ def test_a_child_that_keeps_dying_is_started_ever_more_slowly(stage: Stage) -> N
     assert [line.rsplit(" ", 2)[1] for line in stage.said if "killed" in line] == ["0.1", "0.2", "0.3", "0.3"]
 
 
+@pytest.mark.parametrize("command", [["/nowhere/prometheus"], [sys.executable, "-c", BROKEN]])
+def test_what_florin_does_not_need_keeps_nothing_from_running(stage: Stage, command: list[str]) -> None:
+    """Prometheus may be broken, or gone since the start: that is said, it is tried again, and money goes on."""
+    broken = Program("prometheus", command, ready_url="http://127.0.0.1:1/-/ready")
+    with stage.supervise([program("worker-1", OBEDIENT)], [broken]) as supervisor:
+        stage.until(supervisor, lambda: sum("prometheus" in line for line in stage.said) > 3)
+        pid = supervisor.pids["worker-1"]
+
+        assert is_running(pid)
+    assert not any("worker-1" in line for line in stage.said)
+
+
+def test_what_florin_does_not_need_is_not_waited_for_without_end(stage: Stage) -> None:
+    """A Prometheus that reads a long log first is named, and the stack is up."""
+    hasty = Patience(others_ready_s=0.1)
+    late = Program("prometheus", [sys.executable, "-c", SILENT], ready_url="http://127.0.0.1:1/-/ready")
+    with stage.supervise([program("worker-1", OBEDIENT)], [late], patience=hasty) as supervisor:
+        assert set(supervisor.pids) == {"worker-1", "prometheus"}
+    assert stage.said == ["prometheus not ready yet; Florin runs without"]
+
+
+def test_what_is_told_nothing_knows_no_password(stage: Stage) -> None:
+    """The environment has the database's address, and not every program is ours."""
+    note = stage.data_dir.path / "note"
+    script = "import os, sys; open(sys.argv[1], 'w').write(' '.join(os.environ))"
+    told = Program(
+        "other", [sys.executable, "-c", script, str(note)], ready_url="http://127.0.0.1:1/", environment={"A": ""}
+    )
+    with stage.supervise([told]) as supervisor:
+        stage.until(supervisor, lambda: note.exists() and note.read_text() != "")
+    names = set(note.read_text().split())
+
+    assert "A" in names
+    assert not names & {"PROMETHEUS_MULTIPROC_DIR", "FLORIN_READY_FD", "PATH"}
+
+
 def test_a_child_that_was_well_for_long_is_started_at_once(stage: Stage) -> None:
     """One crash a day is not a crash loop."""
     forgiving = Patience(first_delay_s=0.1, longest_delay_s=0.3, calm_after_s=0)
@@ -195,18 +231,6 @@ def test_connections_wait_while_an_api_process_restarts(stage: Stage) -> None:
                 stage.until(supervisor, lambda: supervisor.pids.get("api-1", pid) != pid)
 
                 assert client.recv(5) == b"hello"
-
-
-def test_the_gauges_of_a_dead_child_are_forgotten(stage: Stage) -> None:
-    """Otherwise a scheduler that was killed while it led would be counted as leading for ever."""
-    with stage.supervise([program("scheduler", OBEDIENT)]) as supervisor:
-        pid = supervisor.pids["scheduler"]
-        gauge = stage.data_dir.path / "metrics" / f"gauge_livesum_{pid}.db"
-        gauge.touch()
-        os.kill(pid, signal.SIGKILL)
-        stage.until(supervisor, lambda: stage.said != [])
-
-        assert not gauge.exists()
 
 
 def test_the_metrics_of_an_earlier_run_are_not_counted(stage: Stage) -> None:

@@ -224,17 +224,3 @@ def test_while_redis_is_away_the_job_fails_and_afterwards_it_works(
 def runs(result: str) -> float:
     """How often the job ended like that so far."""
     return REGISTRY.get_sample_value("florin_job_runs_total", {"job": "sweep", "result": result}) or 0
-
-
-def test_the_age_of_the_oldest_is_shown(engine: Engine, sweeper: Sweeper, watch: Watch) -> None:
-    """What the alert 'nothing is being applied' looks at; zero when nothing waits."""
-    shown = []
-    engine.accept(opening("alice"))
-    for seconds in (60, 61):
-        watch.seconds = seconds
-        sweeper.sweep()
-        shown.append(REGISTRY.get_sample_value("florin_oldest_pending_age_seconds") or 0)
-        engine.drain()
-
-    assert 59 < shown[0] <= 60
-    assert shown[1] == 0

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from processor.keys import ADMIN, READ, SCOPES, WRITE, Client, generate, matches, prefix_of
+from processor.keys import ADMIN, OPS, READ, SCOPES, WRITE, Client, generate, matches, prefix_of
 
 KEY = "florin_dev00000_" + "s" * 43
 
@@ -65,7 +65,14 @@ def test_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("has", "may"), [({WRITE}, {WRITE}), ({READ}, {READ}), ({READ, WRITE}, {READ, WRITE}), ({ADMIN}, set(SCOPES))]
+    ("has", "may"),
+    [
+        ({WRITE}, {WRITE}),
+        ({READ}, {READ}),
+        ({OPS}, {OPS}),
+        ({READ, WRITE}, {READ, WRITE}),
+        ({ADMIN}, set(SCOPES)),
+    ],
 )
 def test_a_client_may_do_what_its_scopes_say(has: set[str], may: set[str]) -> None:
     """A key for reports moves no money; an administrator's may do everything."""

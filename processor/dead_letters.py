@@ -1,0 +1,239 @@
+"""Dead letters by hand: what a retry would do, retry as a command of its own, or discard; each with who and why."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import Connection
+
+from processor.domain.books import Account, Books
+from processor.domain.decide import Decided, decide
+from processor.domain.outcomes import Outcome
+from processor.domain.rules import Rules
+from processor.store import books as books_store
+from processor.store import commands, life, locks
+from processor.store import dead_letters as store
+from processor.store.books import InLine
+from processor.store.dead_letters import Action, Alike, DeadLetter, Parent
+from processor.store.life import Asked, InQuarantine
+from processor.submissions import Submission
+
+_COUNTED: Final = 1_000
+"""Commands before this one in a line: more are not counted."""
+
+
+class CannotError(Exception):
+    """What was asked for is not to be done, and nothing was. The text says why, and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A dead letter, what was asked, and what people did about it. ``parent`` if it is a retry of another itself."""
+
+    asked: Asked
+    letter: DeadLetter
+    actions: Sequence[Action]
+    parent: Parent | None
+
+    @property
+    def state(self) -> str:
+        """``open`` until somebody does something; then what it was, and of a retry what became of it."""
+        if not self.actions:
+            return "open"
+        last = self.actions[-1]
+        return "discarded" if last.action == "discard" else f"retried: {last.retry_status}"
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next action has."""
+        return len(self.actions) + 1
+
+    @property
+    def next_key(self) -> str:
+        """The idempotency key that the next retry has: the same whoever asks for it, and however often."""
+        return f"retry:{self.asked.id}:{self.next_number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An account's balance now, and after the retry; ``None`` while there is no such account."""
+
+    account: str
+    currency: str
+    before_minor: int | None
+    after_minor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """
+    What a retry would come to if it were decided now.
+
+    Without an ``outcome``, the rules break on it as before, and ``breaks_with`` says how. ``alike`` are later commands
+    of the same client that ask for the same; unless ``looked_at_all``, there may be more of them.
+    """
+
+    key: str
+    outcome: Outcome | None
+    breaks_with: str | None
+    balances: Sequence[Balance]
+    ahead: Mapping[str, int]
+    quarantines: Sequence[InQuarantine]
+    alike: Sequence[Alike]
+    looked_at_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The command that was accepted in the dead letter's stead. It is pending."""
+
+    id: UUID
+    position: int
+    idempotency_key: str
+    in_line: InLine
+
+
+def cases(conn: Connection[Any], positions: Sequence[int]) -> list[Case]:
+    """Those of the commands that are dead letters, in the order in which they were named."""
+    letters, actions = store.find(conn, positions), store.actions(conn, positions)
+    parents = store.parents(conn, positions)
+    asked = {each.position: each for each in life.find_at(conn, list(letters))}
+    return [
+        Case(asked[position], letters[position], actions[position], parents.get(position))
+        for position in positions
+        if position in letters
+    ]
+
+
+def check_retry(case: Case) -> None:
+    """Raise ``CannotError`` unless the dead letter may be retried."""
+    if case.asked.body.type == "collect":
+        raise CannotError(
+            "a collect is not retried by hand: the scheduler tries again by itself a day after it failed, as long as "
+            "the instalment is scheduled. When that is settled, discard this one."
+        )
+    if not case.actions:
+        return
+    last = case.actions[-1]
+    if last.action == "discard":
+        raise CannotError(f"it was discarded by {last.acted_by} at {last.acted_at:%Y-%m-%d %H:%M:%S} UTC")
+    if last.retry_status == "failed":
+        raise CannotError(f"its retry {last.retry_id} is a dead letter itself: look at that one")
+    if last.retry_status != "refused":
+        raise CannotError(f"it was retried already, by {last.acted_by}: command {last.retry_id} is {last.retry_status}")
+
+
+def check_discard(case: Case) -> None:
+    """Raise ``CannotError`` unless the dead letter may be discarded."""
+    if case.actions:
+        last = case.actions[-1]
+        done = "discarded" if last.action == "discard" else f"retried as {last.retry_id}, which is {last.retry_status}"
+        raise CannotError(f"it is not open any more: {last.acted_by} has dealt with it, it was {done}")
+
+
+def preview(conn: Connection[Any], case: Case, *, now: datetime, rules: Rules) -> Preview:
+    """
+    What the books of now would answer. Nothing is written, and nobody waits: the answer may be another one later.
+
+    Raises ``CannotError`` as ``retry`` would.
+    """
+    check_retry(case)
+    asked, row = case.asked, case.asked.as_pending()
+    with conn.transaction():
+        # One snapshot of accounts and advances, so that they fit each other.
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        _check_key(conn, case)
+        books = books_store.read_books(conn, row)
+        names = sorted(row.accounts())
+        ahead = {name: life.waiting(conn, name, limit=_COUNTED) for name in names}
+        quarantines = life.quarantines(conn, names)
+        alike, looked_at_all = store.find_alike(conn, asked.position, asked.client_id, asked.body)
+    decided, error = _try(books, row, now, rules)
+    return Preview(
+        key=case.next_key,
+        outcome=decided.outcomes[0] if decided else None,
+        breaks_with=error,
+        balances=_balances(books, decided, names, asked.body.currency),
+        ahead=ahead,
+        quarantines=quarantines,
+        alike=alike,
+        looked_at_all=looked_at_all,
+    )
+
+
+def retry(
+    conn: Connection[Any], position: int, *, by: str, reason: str, now: datetime, new_id: Callable[[], UUID]
+) -> Retried:
+    """
+    Accept what the dead letter asked for once more, as a command of its own, in the name of the same client.
+
+    The command and the record of who asked for it are written in one transaction: whatever is killed, there are both
+    or neither. Two who ask at once come one after the other, and the second is told what the first did. Raises
+    ``CannotError`` if it may not be retried. The caller sends a message; if it cannot, the sweeper will.
+    """
+    with conn.transaction():
+        locks.lock_one(conn, locks.DEAD_LETTERS)
+        case = _case(conn, position)
+        check_retry(case)
+        submission = Submission(new_id(), case.asked.client_id, case.next_key, case.asked.body)
+        # From here to the commit, no intake gives out a position: as if it were one itself.
+        locks.lock_one(conn, locks.INTAKE)
+        accepted = commands.accept_one(conn, submission, now=now)
+        if accepted is None:
+            _check_key(conn, case)
+            raise CannotError(f"the key {case.next_key} is taken: try again")
+        store.add_action(
+            conn, position, case.next_number, "retry", by=by, reason=reason, now=now, retry_position=accepted
+        )
+    return Retried(
+        submission.id, accepted, submission.idempotency_key, InLine(accepted, submission.body.account_keys())
+    )
+
+
+def discard(conn: Connection[Any], position: int, *, by: str, reason: str, now: datetime) -> None:
+    """Record that nothing more is to be done about it. The books stay as they are. Raises ``CannotError``."""
+    with conn.transaction():
+        locks.lock_one(conn, locks.DEAD_LETTERS)
+        case = _case(conn, position)
+        check_discard(case)
+        store.add_action(conn, position, case.next_number, "discard", by=by, reason=reason, now=now)
+
+
+def _case(conn: Connection[Any], position: int) -> Case:
+    found = cases(conn, [position])
+    if not found:
+        raise CannotError(f"command {position} is no dead letter")
+    return found[0]
+
+
+def _check_key(conn: Connection[Any], case: Case) -> None:
+    holder = store.holder_of(conn, case.asked.client_id, case.next_key)
+    if holder is not None:
+        raise CannotError(
+            f"the client {case.asked.client} has used the key {case.next_key} itself, for command {holder}: no retry "
+            "can have it. Look at that command; if it is what is wanted, discard this dead letter."
+        )
+
+
+def _try(books: Books, row: books_store.PendingRow, now: datetime, rules: Rules) -> tuple[Decided | None, str | None]:
+    try:
+        return decide(books, [row.command()], now=now, rules=rules), None
+    except Exception as error:  # Whatever made it a dead letter may still be there.
+        return None, repr(error)
+
+
+def _balances(books: Books, decided: Decided | None, names: Sequence[str], currency: str) -> list[Balance]:
+    after = decided.applied_to(books) if decided else books
+    return [_balance(name, books.accounts.get(name), after.accounts.get(name), currency) for name in names]
+
+
+def _balance(name: str, was: Account | None, will: Account | None, currency: str) -> Balance:
+    known = will or was
+    return Balance(
+        name,
+        known.currency if known else currency,
+        was.balance_minor if was else None,
+        will.balance_minor if will else None,
+    )

@@ -1,0 +1,1 @@
+"""The tests. A package, so that ``tests.ops`` is not taken for ``ops``."""

@@ -1,0 +1,70 @@
+"""Looks for commands in the queue without taking anything out: which messages name them now."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+import redis
+
+from workers.messages import COMMANDS
+
+MOST: Final = 20_000
+"""Messages that are looked at, at most: with more of them, nobody waits for an answer."""
+
+_AT_ONCE: Final = 500
+_NAMESPACE: Final = "dramatiq"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A message that names the command. ``state`` is ready, taken or delayed."""
+
+    message_id: str
+    state: str
+    sent_by: str | None
+    sent_at: datetime | None
+    commands: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found, and whether every message was looked at."""
+
+    found: list[Found]
+    at_all: bool
+
+
+def look_for(client: "redis.Redis", position: int) -> Looked:
+    """The messages that name the command at this position. Raises what Redis raises when it is away."""
+    found: list[Found] = []
+    seen = 0
+    for queue, waiting in ((COMMANDS, "ready"), (f"{COMMANDS}.DQ", "delayed")):
+        for id_, payload in _messages(client, queue):
+            seen += 1
+            if seen > MOST:
+                return Looked(found, at_all=False)
+            if named := _read(payload, position):
+                message_id = id_.decode(errors="replace")
+                in_queue = client.lpos(f"{_NAMESPACE}:{queue}", message_id) is not None
+                found.append(Found(message_id, waiting if in_queue else "taken", *named))
+    return Looked(found, at_all=True)
+
+
+def _messages(client: Any, queue: str) -> Iterator[tuple[bytes, bytes]]:
+    yield from client.hscan_iter(f"{_NAMESPACE}:{queue}.msgs", count=_AT_ONCE)
+
+
+def _read(payload: bytes, position: int) -> tuple[str | None, datetime | None, int] | None:
+    """What a message says, if it names the position. What cannot be read names nothing."""
+    try:
+        message = orjson.loads(payload)
+        positions = message["kwargs"]["positions"]
+        if position not in positions:
+            return None
+        sent_by, sent_ms = message["options"].get("sent_by"), message["message_timestamp"]
+        sent_at = datetime.fromtimestamp(sent_ms / 1000, UTC)
+        return sent_by if isinstance(sent_by, str) else None, sent_at, len(positions)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, OSError):
+        return None
