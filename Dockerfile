@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# One image for the api, the workers, the scheduler and the migrations: compose says which of them it is.
+# One image for the api, the workers, the scheduler, the exporter and the migrations: compose says which of them it is.
 
 FROM python:3.11-slim-bookworm AS packages
 COPY requirements/runtime.lock /tmp/runtime.lock
@@ -19,6 +19,7 @@ COPY migrations/ migrations/
 COPY workers/ workers/
 COPY scheduler/ scheduler/
 COPY api_min/ api_min/
+COPY exporter/ exporter/
 COPY cli/ cli/
 # The root file system is read-only when it runs, so the bytecode is written now.
 RUN python -m compileall -q /app

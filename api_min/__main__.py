@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from api_min.app import create_app
 from migrations import latest_version
-from processor import logs, vitals
+from processor import logs, tracing, vitals
 from processor.errors import SchemaBehind, SettingsError
 from processor.process import announce_ready, wait_for_postgres
 from processor.settings import settings
@@ -54,7 +54,7 @@ def main() -> int:
     arguments = _arguments()
     try:
         wanted = settings()
-        logs.set_up(wanted.log_level)
+        logs.set_up(wanted.log_level, "api", log_format=wanted.log_format)
         wait_for_postgres(wanted.database_url.get_secret_value(), wanted_version=latest_version())
         listening = (
             socket.create_server((arguments.host, arguments.port), backlog=2048)
@@ -73,7 +73,7 @@ def main() -> int:
         timeout_keep_alive=65,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
-    with vitals.watching("api"):
+    with vitals.watching("api"), tracing.recording("api", on=wanted.tracing):
         Server(config, app, wanted.ready_fd).run(sockets=[listening])
     return 0
 

@@ -4,13 +4,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
+import structlog
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from api_min.problem import ProblemError
-from processor import keys
+from processor import keys, tracing
 from processor.keys import Client
 from processor.store.keys import FoundKey, find_key
 
@@ -69,6 +70,8 @@ async def authenticated(
             "Send a valid key as 'Authorization: Bearer KEY'.",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    structlog.contextvars.bind_contextvars(client=client.name)
+    tracing.annotate(florin__client=client.name)
     return client
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import orjson
+import structlog
 from fastapi import APIRouter, Query, Request, Response
 
 from api_min import bodies, documents, problem
@@ -12,6 +13,7 @@ from api_min.headers import IdempotencyKey, WaitSeconds, read_key
 from api_min.problem import ProblemError
 from api_min.reading_body import read_all
 from api_min.services import Provided, Services
+from processor import tracing
 from processor.keys import ADMIN, Client
 from processor.store import reading
 from processor.submissions import Answer, KeyConflict, Receipt, Submission, Unstorable
@@ -106,6 +108,8 @@ async def submit(
     body = bodies.read_command(value, client)
     (answer,) = await services.intake.accept([Submission(services.new_id(), client.id, key, body)])
     receipt = accepted(answer)
+    structlog.contextvars.bind_contextvars(command_id=str(receipt.id), position=receipt.position)
+    tracing.annotate(florin__command_id=str(receipt.id), florin__position=receipt.position)
     headers = {"Location": documents.status_url(receipt.id)}
     if receipt.replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -123,6 +127,7 @@ async def submit(
 )
 async def show(command_id: UUID, client: Reader, services: Provided) -> Response:
     """A command of yours, and its outcome once it has one."""
+    structlog.contextvars.bind_contextvars(command_id=str(command_id))
     async with services.pool.connection() as conn:
         return _one(await reading.find_command(conn, command_id), client)
 

@@ -52,6 +52,8 @@ class CommandDocument(BaseModel):
     decided_at: datetime | None = None
     reason: str | None = Field(None, description="Why it was refused or failed", examples=["insufficient_funds"])
     text: str | None = Field(None, description="The reason as a sentence")
+    retried_as: UUID | None = Field(None, description="Of a failed command: the one that the bank made in its stead")
+    discarded: bool | None = Field(None, description="True if the bank says that a failed command is done with")
     transfers: list[TransferDocument] | None = Field(None, description="Of an applied command")
     balances: dict[str, str] | None = Field(None, description="Of each customer account after an applied command")
     advance_url: str | None = Field(
@@ -175,6 +177,10 @@ def command_document(row: CommandRow) -> dict[str, Any]:
         document["decided_at"] = row.decided_at
     if row.reason is not None:
         document |= {"reason": row.reason.value, "text": row.reason.text}
+    if row.retried_as is not None:
+        document["retried_as"] = row.retried_as
+    if row.discarded:
+        document["discarded"] = True
     if row.status.value == "applied":
         document["transfers"] = [
             {

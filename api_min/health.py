@@ -1,14 +1,11 @@
-"""Routes for machines that watch: is the process alive, can it work, and what are its figures?"""
+"""Routes for machines that watch: is the process alive, and can it work? Its figures are the exporter's to show."""
 
 import asyncio
-import os
 from typing import Any, Final
 
 import orjson
 import psycopg
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
@@ -39,16 +36,6 @@ async def ready(services: Provided) -> Response:
     """
     checks = {"postgres": await _postgres(services), "redis": await _redis(services)}
     return _json(checks, 200 if set(checks.values()) == {"ok"} else 503)
-
-
-@router.get("/metrics", response_class=Response)
-async def metrics() -> Response:
-    """The figures of every process of this host that shares the metrics folder, for Prometheus."""
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _postgres(services: Services) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from processor import tracing
 from processor.errors import Overloaded, Unavailable
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ TITLES: Final = {
     "backlog": (429, "Too many commands are waiting"),
     "internal": (500, "Something went wrong on our side"),
     "unavailable": (503, "The database is away"),
+    "no_figures": (503, "The figures cannot be read"),
 }
 """Every kind of problem: its HTTP status and its title. The kind is the end of the problem's ``type``."""
 
@@ -48,13 +50,14 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457: why a request was not done, and what to do."""
+    """RFC 9457: why a request was not done, and what to do. ``trace_id`` finds what the bank's log has of it."""
 
     type: str
     title: str
     status: int
     detail: str
     errors: list[FieldError] | None = None
+    trace_id: str | None = None
 
 
 @dataclass
@@ -77,6 +80,8 @@ class ProblemError(Exception):
     def response(self) -> Response:
         """The problem as an answer of its own."""
         document = self.document()
+        if trace_id := tracing.trace_id():
+            document["trace_id"] = trace_id
         return Response(
             orjson.dumps(document), status_code=document["status"], media_type=MEDIA_TYPE, headers=dict(self.headers)
         )

@@ -26,6 +26,9 @@ class Stack:
     redis_url: str | None = None
     metrics: str | None = None
     pid: int | None = None
+    exporter: str | None = None
+    prometheus: str | None = None
+    alertmanager: str | None = None
 
 
 def find(data_dir: Path = DEFAULT_DATA_DIR) -> Stack:

@@ -1,5 +1,6 @@
 """Keeps the programs of a stack running: starts them, says when one dies, starts it again, and stops all in order."""
 
+import http.client
 import os
 import shutil
 import signal
@@ -7,11 +8,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-
-from prometheus_client.multiprocess import mark_process_dead
+from urllib.parse import urlsplit
 
 from cli.servers import process
 from cli.servers.data_dir import DataDir
@@ -28,12 +29,16 @@ class Program:
     """
     A child to keep running. Its log has its name.
 
-    It writes a byte to the pipe FLORIN_READY_FD once it works, and ends by itself on SIGTERM.
+    It writes a byte to the pipe FLORIN_READY_FD once it works, and ends by itself on SIGTERM. One that is not ours
+    has a ``ready_url`` instead, which answers 200 once it works. Nothing waits for such a one or fails because of it.
     """
 
     name: str
     command: Sequence[str]
     pass_fds: Sequence[int] = ()
+    ready_url: str | None = None
+    environment: Mapping[str, str] | None = None
+    """All that it is told, if that is not what the others are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Patience:
     """How long to wait for what."""
 
     ready_s: float = 60.0
+    others_ready_s: float = 10.0
+    """For those that Florin does not need."""
     stop_s: float = 20.0
     first_delay_s: float = 0.2
     longest_delay_s: float = 5.0
@@ -86,10 +93,13 @@ class Supervisor:
         self._metrics.mkdir()
         try:
             for child in self._children:
-                child.start()
+                self._start(child)
             if not process.wait_until(self._all_ready, timeout_s=self._patience.ready_s):
-                late = ", ".join(child.name for child in self._children if not child.is_ready())
+                late = ", ".join(child.name for child in self._needed if not child.is_ready())
                 raise ServersError(f"not ready after {self._patience.ready_s:.0f} s: {late}")
+            if not process.wait_until(self._others_settled, timeout_s=self._patience.others_ready_s):
+                late = " and ".join(child.name for child in self._others if not child.is_ready())
+                self._say(f"{late} not ready yet; Florin runs without")
         except BaseException:
             self._stop()
             raise
@@ -117,11 +127,35 @@ class Supervisor:
     def _children(self) -> list["_Child"]:
         return [child for stage in self._stages for child in stage]
 
+    @property
+    def _needed(self) -> list["_Child"]:
+        return [child for child in self._children if child.is_needed]
+
+    @property
+    def _others(self) -> list["_Child"]:
+        return [child for child in self._children if not child.is_needed]
+
+    def _start(self, child: "_Child") -> int | None:
+        """Start it and return its pid. One that is not needed and cannot be started is tried again later."""
+        try:
+            return child.start()
+        except OSError as error:
+            if child.is_needed:
+                raise
+            self._say(f"{child.name} cannot be started: {error}; trying again in {child.restarts.plan():.1f} s")
+            return None
+
     def _all_ready(self) -> bool:
-        for child in self._children:
+        for child in self._needed:
             if child.process is not None and (code := child.process.poll()) is not None:
                 raise ServersError(f"{child.name} {how_it_ended(code)} before it was ready{child.last_words()}")
-        return all(child.is_ready() for child in self._children)
+        return all(child.is_ready() for child in self._needed)
+
+    def _others_settled(self) -> bool:
+        """Whether each works, or has ended: whoever looks after them starts it again."""
+        return all(
+            child.process is None or child.process.poll() is not None or child.is_ready() for child in self._others
+        )
 
     def _look_at_server(self, each: "_Server") -> None:
         if not each.is_down and (code := each.server.poll()) is not None:
@@ -140,12 +174,12 @@ class Supervisor:
 
     def _look_at_child(self, child: "_Child") -> None:
         if child.process is None:
-            if child.restarts.is_due():
-                self._say(f"{child.name} runs again, as pid {child.start()}")
+            if child.restarts.is_due() and (pid := self._start(child)) is not None:
+                self._say(f"{child.name} runs again, as pid {pid}")
         elif (code := child.process.poll()) is None:
-            child.is_ready()  # This empties its pipe.
+            if child.is_needed:
+                child.is_ready()  # This empties its pipe.
         else:
-            mark_process_dead(child.process.pid, str(self._metrics))  # type: ignore[no-untyped-call]
             delay_s = child.restarts.plan()
             self._say(
                 f"{child.name} (pid {child.process.pid}) {how_it_ended(code)}; starting it again in {delay_s:.1f} s"
@@ -202,36 +236,45 @@ class _Child:
 
     def __init__(self, program: Program, log: Path, environment: Mapping[str, str], patience: Patience) -> None:
         self.name = program.name
+        self.is_needed = program.ready_url is None
         self.process: subprocess.Popen[bytes] | None = None
         self.restarts = _Restarts(patience)
         self._program = program
         self._log = log
         self._log_began = 0
-        self._environment = environment
+        self._environment = environment if program.environment is None else program.environment
         self._is_ready = False
         self._pipe: int | None = None
 
     def start(self) -> int:
         """Start the process and return its pid."""
         self._log_began = self._log.stat().st_size if self._log.exists() else 0
+        if self._program.ready_url is not None:
+            return self._spawn(self._environment, self._program.pass_fds)
         self._pipe, theirs = os.pipe()
         os.set_blocking(self._pipe, False)
         try:
-            self.process = process.spawn(
-                self._program.command,
-                env={**self._environment, "FLORIN_READY_FD": str(theirs)},
-                log=self._log,
-                death_signal=signal.SIGKILL,  # Without us nobody would make sure that it ends.
-                cwd=ROOT,
-                pass_fds=(*self._program.pass_fds, theirs),
-            )
+            environment = {**self._environment, "FLORIN_READY_FD": str(theirs)}
+            return self._spawn(environment, [*self._program.pass_fds, theirs])
         finally:
             os.close(theirs)
+
+    def _spawn(self, environment: Mapping[str, str], pass_fds: Sequence[int]) -> int:
+        self.process = process.spawn(
+            self._program.command,
+            env=environment,
+            log=self._log,
+            death_signal=signal.SIGKILL,  # Without us nobody would make sure that it ends.
+            cwd=ROOT,
+            pass_fds=pass_fds,
+        )
         self.restarts.begin()
         return self.process.pid
 
     def is_ready(self) -> bool:
         """Whether it has said so, now or earlier."""
+        if self._program.ready_url is not None:
+            self._is_ready = self._is_ready or _answers(self._program.ready_url)
         if self._pipe is not None:
             try:
                 self._is_ready = os.read(self._pipe, 1) != b""
@@ -251,6 +294,18 @@ class _Child:
         """The end of what this process has logged."""
         words = self._log.read_bytes()[self._log_began :].decode(errors="replace").strip().splitlines()[-15:]
         return "; its log ends with:\n" + "\n".join(words) if words else f"; its log {self._log} is empty"
+
+
+def _answers(url: str) -> bool:
+    address = urlsplit(url)
+    conn = http.client.HTTPConnection(str(address.hostname), address.port, timeout=1)
+    try:
+        conn.request("GET", address.path)
+        return conn.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        conn.close()
 
 
 def how_it_ended(code: int) -> str:

@@ -16,6 +16,7 @@ from tests.stack import Stack, new_database
 SETTINGS = {
     "FLORIN_KEY_CACHE_S": "1",
     "FLORIN_CHECK_ADVANCES_EVERY_S": "1",
+    "FLORIN_EXPORTER_EVERY_S": "1",
     "FLORIN_ADVANCE_BOUNDS": '{"EUR": ["10.00", "500.00"]}',
 }
 
@@ -117,12 +118,12 @@ def assert_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, 
 
 @pytest.fixture(scope="package")
 def stack(servers: LocalServers, _application_password: str) -> Iterator[Stack]:
-    """Two API processes, two workers and a scheduler. Their queue is no other test's, and ends with them."""
+    """Two API processes, two workers, a scheduler, an exporter. Their queue is no other test's, and ends with them."""
     with (
         throwaway_folder() as folder,
         LocalServers(folder, postgres=False) as queue,
         new_database(servers, TEMPLATE, _application_password) as (owner_url, app_url),
-        Stack(owner_url, app_url, queue.redis_url, folder, api=2, settings=SETTINGS) as stack,
+        Stack(owner_url, app_url, queue.redis_url, folder, api=2, exporters=1, settings=SETTINGS) as stack,
     ):
         yield stack
 

@@ -387,12 +387,12 @@ def test_the_command_line_says_what_keeps_it_from_working(
         assert result.stderr.count("\n") == 1
 
 
-def test_the_figures_of_alerts_are_served(admin: Api, api: Api, proof: Proof) -> None:
-    """The scheduler measures every few seconds; Prometheus reads it where it reads everything."""
+def test_the_figures_of_alerts_are_served(stack: Stack, api: Api, proof: Proof) -> None:
+    """Whoever opened the alert: Prometheus reads it where it reads everything."""
     proof.find(api.opened())
 
     def figures() -> httpx.Response:
-        return admin.http.get("/metrics")
+        return httpx.get(f"{stack.metrics_url}/metrics", trust_env=False)
 
     line = f'florin_alerts_open{{proof="{proof.name}",severity="page"}} 1.0'
     assert eventually(lambda: line in figures().text)

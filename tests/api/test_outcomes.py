@@ -3,8 +3,11 @@
 from datetime import datetime
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
+from uuid_utils.compat import uuid7
 
+from processor import clock, dead_letters, pools
 from tests.api.conftest import Api, a_deposit, a_transfer, a_withdrawal
 from tests.stack import Stack, held
 
@@ -302,3 +305,49 @@ def test_a_wish_may_be_written_in_other_ways(api: Api, prefer: str) -> None:
     answer = api.http.post("/v1/commands", json=a_deposit(api.opened()), headers=headers)
 
     assert answer.status_code == 200
+
+
+def test_a_failed_command_leads_to_the_one_made_in_its_stead(api: Api, stack: Stack) -> None:
+    """Its client must not send the same again itself: it is told which command to ask for instead."""
+    name = api.opened()
+    failed_id, position = failed(stack, api.settle(a_deposit(name, "10.50"))["id"])
+    before = api.http.get(f"/v1/commands/{failed_id}").json()
+    with pools.connect(stack.app_url, "test of retries") as conn:
+        retried = dead_letters.retry(conn, position, by="ann", reason="repaired", now=clock.now(), new_id=uuid7)
+    after = api.http.get(f"/v1/commands/{failed_id}").json()
+
+    assert (before["status"], before["reason"]) == ("failed", "internal_error")
+    assert not {"retried_as", "discarded"} & before.keys()
+    assert after == before | {"retried_as": str(retried.id)}
+    assert "retried_as" not in api.http.get(f"/v1/commands/{retried.id}").json()
+
+
+def test_a_failed_command_says_when_the_bank_is_done_with_it(api: Api, stack: Stack) -> None:
+    """Nothing more will come of it: who still wants it sends another one."""
+    failed_id, position = failed(stack, api.settle(a_deposit(api.opened(), "10.50"))["id"])
+    with pools.connect(stack.app_url, "test of discards") as conn:
+        dead_letters.discard(conn, position, by="ann", reason="paid in cash", now=clock.now())
+    document = api.http.get(f"/v1/commands/{failed_id}").json()
+
+    assert document["discarded"] is True
+    assert "retried_as" not in document
+
+
+def failed(stack: Stack, like: str) -> tuple[str, int]:
+    """A dead letter that asked for the same as another command of the client: its id and position."""
+    with psycopg.connect(stack.owner_url, autocommit=True) as conn, conn.transaction():
+        row = conn.execute(
+            """
+            INSERT INTO command (id, client_id, idempotency_key, type, account, amount_minor, currency, accepted_at)
+            SELECT gen_random_uuid(), client_id, gen_random_uuid()::text, type, account, amount_minor, currency, now()
+            FROM command WHERE id = %s RETURNING id::text, position
+            """,
+            [like],
+        ).fetchone()
+        assert row is not None
+        conn.execute(
+            "INSERT INTO outcome (position, status, reason, decided_at) VALUES (%s, 'failed', 'internal_error', now())",
+            [row[1]],
+        )
+        conn.execute("INSERT INTO dead_letter (position, error, failed_at) VALUES (%s, 'sick', now())", [row[1]])
+    return row[0], row[1]
