@@ -1,0 +1,1 @@
+"""How a command's life is shown: to people and to programs."""

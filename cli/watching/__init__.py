@@ -1,0 +1,1 @@
+"""What `florin top` reads and draws."""
