@@ -14,7 +14,9 @@ from typing import Annotated, Final
 import psycopg
 import typer
 
+from cli import monitoring
 from cli.instance import DEFAULT_DATA_DIR, Stack, publish, to_json, withdraw
+from cli.monitoring import Installed
 from cli.servers import LocalServers, ServersError, process
 from cli.servers.data_dir import DataDir, write_private
 from cli.servers.interruption import StoppedError, interruption
@@ -25,15 +27,26 @@ from processor import keys
 CORES: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """Those that we may use: a container often has a few of many."""
 PYTHON: Final = (sys.executable, "-P", "-m")
+FIGURES_PORT: Final = 9109
+"""Where Prometheus looks for the exporter, if nobody else is there."""
 
 
 def up(
+    *,
     data_dir: Annotated[
         Path, typer.Option(help="Where data, logs and passwords lie.", show_default=".florin in the repository")
     ] = DEFAULT_DATA_DIR,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes any that is free.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.", show_default="one per core")] = CORES,
     api_processes: Annotated[int, typer.Option(min=1, help="API processes, which share the port.")] = 1,
+    prometheus: Annotated[
+        bool | None,
+        typer.Option(
+            "--with-prometheus/--without-prometheus",
+            help="Run Prometheus and Alertmanager as well.",
+            show_default="if they are installed",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Once ready, print one line of JSON and nothing else.")
     ] = False,
@@ -41,7 +54,10 @@ def up(
     """Run everything here: Postgres, Redis, the API, workers and the scheduler. Ctrl-C stops it."""
     interruption.listen()
     try:
-        with running(data_dir, port=port, workers=workers, api_processes=api_processes) as stack:
+        installed = monitoring.look_for(prometheus)
+        if prometheus is None and (missing := installed.missing()) is not None:
+            say(f"{missing} (Florin runs without)")
+        with running(data_dir, port=port, workers=workers, api_processes=api_processes, installed=installed) as stack:
             typer.echo(to_json(stack.where) if as_json else stack.description())
             stack.supervisor.run()
             say("stopping")
@@ -73,7 +89,8 @@ class Running:
 Florin is running. Ctrl-C stops it.
 
   API        {api}   (documentation: {api}/docs)
-  Metrics    {self.where.metrics}
+  Operations {api}/ops#key={key}
+{self._figures()}
   Postgres   {without_password(str(self.where.database_url))}
   Redis      {without_password(str(self.where.redis_url))}
   Data       {" and ".join(places)}
@@ -89,14 +106,24 @@ Open an account, then put money in. The same command again gives the same answer
 {_curl(api, key, "deposit-1", '{"type": "deposit", "account": "alice", "amount": "10.50", "currency": "USD"}')}
 """
 
+    def _figures(self) -> str:
+        """Where to look at how it is doing: what does not run has no line."""
+        places = {
+            "Metrics": self.where.metrics,
+            "Prometheus": self.where.prometheus,
+            "Alerts": self.where.alertmanager,
+        }
+        return "\n".join(f"  {name:10} {place}" for name, place in places.items() if place is not None)
+
 
 @contextmanager
-def running(data_dir: Path, *, port: int, workers: int, api_processes: int) -> Iterator[Running]:
+def running(data_dir: Path, *, port: int, workers: int, api_processes: int, installed: Installed) -> Iterator[Running]:
     """Bring everything up, in the order in which one needs the other, and down again in the reverse order."""
     external_database, external_redis = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
     with (
         DataDir(data_dir) as data,
         closing(listen(port)) as listener,
+        closing(listen_for_figures()) as figures,
         LocalServers(data, postgres=not external_database, redis=not external_redis) as servers,
     ):
         owner_url, app_url = database_addresses(external_database, servers, data)
@@ -107,8 +134,18 @@ def running(data_dir: Path, *, port: int, workers: int, api_processes: int) -> I
         environment.pop("DATABASE_OWNER_URL", None)  # Only migrations may change the schema.
         migrate(data, {**environment, "DATABASE_OWNER_URL": owner_url})
         api_key = development_key(data, app_url)
+        exporter = f"http://127.0.0.1:{figures.getsockname()[1]}"
+        watching = monitoring.prepare(installed, data, exporter=exporter, say=say)
+        environment["FLORIN_EXPORTER_URL"] = exporter
+        if watching.prometheus is not None:
+            environment["FLORIN_PROMETHEUS_URL"] = watching.prometheus
         with Supervisor(
-            stages(listener.fileno(), workers=workers, api_processes=api_processes),
+            [
+                *stages(listener.fileno(), workers=workers, api_processes=api_processes),
+                # Last, so that they see how the others end.
+                [Program("exporter", [*PYTHON, "exporter", "--fd", str(figures.fileno())], [figures.fileno()])],
+                [*watching.programs],
+            ],
             data_dir=data,
             environment=environment,
             servers={type(server).__name__: server for server in servers.running},
@@ -116,7 +153,18 @@ def running(data_dir: Path, *, port: int, workers: int, api_processes: int) -> I
             patience=Patience(),
         ) as supervisor:
             api = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            where = Stack(api, api_key, app_url, owner_url, redis_url, f"{api}/metrics", os.getpid())
+            where = Stack(
+                api,
+                api_key,
+                app_url,
+                owner_url,
+                redis_url,
+                f"{exporter}/metrics",
+                os.getpid(),
+                exporter,
+                watching.prometheus,
+                watching.alertmanager,
+            )
             publish(data.path, where)
             try:
                 yield Running(where, supervisor, servers)
@@ -132,6 +180,14 @@ def listen(port: int) -> socket.socket:
     except OSError as error:
         reason = "something else listens there" if error.errno == errno.EADDRINUSE else str(error.strerror)
         raise ServersError(f"port {port} cannot be used: {reason}; `--port 0` takes any free one") from None
+
+
+def listen_for_figures() -> socket.socket:
+    """Open the exporter's socket: its own port if that is free, else any, since a second stack has one as well."""
+    try:
+        return socket.create_server(("127.0.0.1", FIGURES_PORT), backlog=128)
+    except OSError:
+        return socket.create_server(("127.0.0.1", 0), backlog=128)
 
 
 def database_addresses(external: str | None, servers: LocalServers, data: DataDir) -> tuple[str, str]:

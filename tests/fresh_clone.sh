@@ -19,8 +19,8 @@ main() {
     curl_what_it_prints
     stop
 
-    step "./florin up --port 0 --json, with the data of the first time"
-    up --port 0 --json
+    step "./florin up --port 0 --json --without-prometheus, with the data of the first time"
+    up --port 0 --json --without-prometheus
     ask_again
     stop
 

@@ -16,6 +16,7 @@ import httpx
 import psycopg
 import pytest
 
+from cli import monitoring
 from cli.instance import NoStackError, find
 from cli.servers import LocalServers
 from cli.servers.process import free_port, wait_until
@@ -31,9 +32,15 @@ class Up:
     """One run of the command. It is stopped at the end of the ``with`` block, if it has not ended by then."""
 
     def __init__(
-        self, data_dir: Path, *options: str, port: int = 0, environment: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        *options: str,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        prometheus: str | None = "--without-prometheus",
     ) -> None:
-        arguments = ["--data-dir", str(data_dir), "--port", str(port), "--workers", "1", *options]
+        fewest = ["--workers", "1", *([] if prometheus is None else [prometheus])]
+        arguments = ["--data-dir", str(data_dir), "--port", str(port), *fewest, *options]
         inherited = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
         self.data_dir = data_dir
         self.process = subprocess.Popen(
@@ -79,8 +86,18 @@ class Up:
             self.stderr += line
 
     def submit(self, idempotency_key: str, **command: str) -> dict[str, Any]:
-        """Send a command and wait for its outcome."""
-        response = httpx.post(
+        """Send a command, again while the answer is 503 as a client does, and wait for its outcome."""
+        response = self._post(idempotency_key, command)
+        end = time.monotonic() + LIMIT_S
+        while response.status_code == 503 and time.monotonic() < end:
+            time.sleep(float(response.headers["Retry-After"]))
+            response = self._post(idempotency_key, command)
+        assert response.status_code == 200, response.text
+        outcome: dict[str, Any] = response.json()
+        return outcome
+
+    def _post(self, idempotency_key: str, command: dict[str, str]) -> httpx.Response:
+        return httpx.post(
             f"{self.where['api']}/v1/commands",
             json=command,
             headers={
@@ -91,9 +108,6 @@ class Up:
             timeout=30,
             trust_env=False,
         )
-        assert response.status_code == 200, response.text
-        outcome: dict[str, Any] = response.json()
-        return outcome
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop it as a user would, and return its exit code."""
@@ -267,7 +281,55 @@ def test_kill_9_leaves_nothing_behind(data_dir: Path) -> None:
         again.ready()
 
 
-@pytest.mark.parametrize("victim", ["-m workers", "-m api_min", "-m scheduler", "postgres-18", "valkey-server"])
+def test_prometheus_and_alertmanager_come_and_go_with_the_stack(data_dir: Path) -> None:
+    """The whole of it in one terminal. Prometheus may die: money goes on, and it comes back."""
+    if monitoring.look_for(None).missing() is not None:
+        pytest.skip("PROMETHEUS AND ALERTMANAGER ARE NOT INSTALLED: apt-get install prometheus prometheus-alertmanager")
+    with Up(data_dir, "--json", "--with-prometheus") as up:
+        where = up.ready()
+        family = up.pids()
+        (pid,) = [pid for pid in family if "prometheus.yml" in command_line(pid)]
+        os.kill(pid, signal.SIGKILL)
+        outcome = up.submit("open-1", type="open_account", account="alice", currency="USD")
+        up.await_stderr("prometheus runs again")
+        asked = {"query": 'up{job="florin"}'}
+
+        def figures() -> list[Any]:
+            try:
+                answer = httpx.get(f"{where['prometheus']}/api/v1/query", params=asked, trust_env=False)
+            except httpx.TransportError:
+                return []
+            return list(answer.json()["data"]["result"]) if answer.status_code == 200 else []
+
+        assert wait_until(lambda: [each["value"][1] for each in figures()] == ["1"], timeout_s=LIMIT_S)
+        assert httpx.get(f"{where['alertmanager']}/-/ready", trust_env=False).status_code == 200
+        told = next(pid for pid in up.pids() if "-m api_min" in command_line(pid))
+        environment = Path(f"/proc/{told}/environ").read_text().split("\0")
+        exit_code = up.end()
+
+    assert outcome["status"] == "applied"
+    assert f"FLORIN_PROMETHEUS_URL={where['prometheus']}" in environment
+    assert f"FLORIN_EXPORTER_URL={where['exporter']}" in environment
+    assert exit_code == 0, up.stderr
+    assert [command_line(pid) for pid in family if is_running(pid)] == []
+
+
+def test_a_prometheus_that_is_not_installed_is_no_obstacle_unless_it_is_asked_for(data_dir: Path) -> None:
+    """One line says what is missing and how to get it; who insists is told before anything has been started."""
+    nothing = {"PATH": str(data_dir)}
+    with Up(data_dir, "--with-prometheus", environment=nothing) as insisting:
+        assert insisting.exit_code() == 1
+    with Up(data_dir, prometheus=None, environment=nothing) as up:
+        up.await_stderr("sudo apt-get install prometheus prometheus-alertmanager (Florin runs without)")
+        up.end()
+
+    assert "sudo apt-get install prometheus prometheus-alertmanager" in insisting.stderr
+    assert insisting.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "victim", ["-m workers", "-m exporter", "-m api_min", "-m scheduler", "postgres-18", "valkey-server"]
+)
 def test_what_is_killed_comes_back(data_dir: Path, victim: str) -> None:
     """Any process may die at any moment, and money is moved again soon after, without anybody's help."""
     with Up(data_dir, "--json") as up:

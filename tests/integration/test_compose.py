@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -22,11 +23,14 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 TEXT: Final = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: Final[dict[str, Any]] = YAML(typ="safe").load(TEXT)
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
-OURS: Final = ["migrate", "api", "worker", "scheduler"]
+OURS: Final = ["migrate", "api", "worker", "scheduler", "exporter"]
+RUNNING: Final = ["api", "worker", "scheduler", "exporter"]
+WATCHERS: Final = ["prometheus", "alertmanager", "grafana"]
 REQUIRED: Final = re.compile(r"\$\{(\w+):\?[^}]+\}")
 
 every_service = pytest.mark.parametrize("name", sorted(SERVICES))
 each_of_ours = pytest.mark.parametrize("name", OURS)
+each_that_runs = pytest.mark.parametrize("name", RUNNING)
 
 
 def test_it_is_a_compose_file() -> None:
@@ -41,7 +45,7 @@ def test_it_is_a_compose_file() -> None:
 
 def test_the_services_are_the_ones_that_are_documented() -> None:
     """Whoever adds a service thinks of its page, its restart and its health too."""
-    assert set(SERVICES) == {"postgres", "redis", *OURS}
+    assert set(SERVICES) == {"postgres", "redis", *OURS, *WATCHERS}
 
 
 @every_service
@@ -50,9 +54,12 @@ def test_a_service_that_dies_is_started_again(name: str) -> None:
     assert SERVICES[name]["restart"] == ("no" if name == "migrate" else "unless-stopped")
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "scheduler"])
+@each_that_runs
 def test_all_that_decide_have_the_same_settings(name: str) -> None:
-    """The rules of advances in one worker only would decide by chance; a missing file means the defaults."""
+    """
+    The rules of advances in one worker only would decide by chance, and an exporter with another business zone would
+    call an instalment overdue that is not; a missing file means the defaults.
+    """
     assert SERVICES[name]["env_file"] == [{"path": "florin.env", "required": False}]
 
 
@@ -120,7 +127,7 @@ def test_no_password_has_a_default() -> None:
     variables = set(re.findall(r"(?<!\$)\$\{?(\w+)", TEXT))
     passwords = {name for name in variables if re.search("PASSWORD|SECRET|KEY|TOKEN", name)}
 
-    assert passwords == {"FLORIN_APP_PASSWORD", "FLORIN_OWNER_PASSWORD", "FLORIN_REDIS_PASSWORD"}
+    assert passwords == {f"FLORIN_{name}_PASSWORD" for name in ("APP", "GRAFANA", "OWNER", "REDIS")}
     for name in passwords:
         uses = re.findall(rf"(?<!\$)\$\{{?{name}[^}}]*\}}?", TEXT)
         assert uses
@@ -149,7 +156,7 @@ def test_what_a_service_runs_is_a_package_that_can_be_run(name: str) -> None:
     assert (ROOT / package / "__main__.py").is_file()
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "scheduler"])
+@each_that_runs
 def test_nothing_starts_on_an_old_schema(name: str) -> None:
     """The migrations have ended well before anything reads or writes."""
     needs = SERVICES[name]["depends_on"]
@@ -166,12 +173,167 @@ def test_no_single_worker_and_no_single_scheduler() -> None:
 
 
 def test_the_data_servers_are_out_of_reach() -> None:
-    """Only the api has a port, on this host alone, and the network of the data leads nowhere."""
+    """Only the api and Grafana have a port, on this host alone, and the network of the data leads nowhere."""
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
-    assert ports == {"api": ["127.0.0.1:${FLORIN_PORT:-8000}:8000"]}
+    assert ports == {
+        "api": ["127.0.0.1:${FLORIN_PORT:-8000}:8000"],
+        "grafana": ["127.0.0.1:${FLORIN_GRAFANA_PORT:-3000}:3000"],
+    }
     assert COMPOSE["networks"]["data"]["internal"] is True
     assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["data"]
+
+
+@pytest.mark.parametrize("name", WATCHERS)
+def test_who_watches_does_not_touch_the_data(name: str) -> None:
+    """A hole in Grafana leads to figures, not to money: no password of the data, no network of it, no way around."""
+    service = SERVICES[name]
+    leads_out = {network for network, how in COMPOSE["networks"].items() if not (how or {}).get("internal")}
+
+    assert "data" not in service["networks"]
+    assert not leads_out & set(service["networks"]) & {network for each in OURS for network in networks_of(each)}
+    assert not re.search("FLORIN_(APP|OWNER|REDIS)_PASSWORD", str(service))
+    assert COMPOSE["networks"]["watching"]["internal"] is True
+
+
+def networks_of(name: str) -> list[str]:
+    """The networks that a service is on."""
+    networks: list[str] = SERVICES[name]["networks"]
+    return networks
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - set(OURS)))
+def test_images_of_others_have_a_version(name: str) -> None:
+    """`latest` is another program each time that it is pulled."""
+    _, _, version = SERVICES[name]["image"].partition(":")
+
+    assert re.fullmatch(r"v?\d+(\.\d+)*", version)
+
+
+@each_that_runs
+def test_processes_share_one_folder_of_figures(name: str) -> None:
+    """What a killed worker had counted is added up by the exporter, so all of them must see the same folder."""
+    service = SERVICES[name]
+
+    assert service["volumes"] == ["metrics:/metrics"]
+    assert service["environment"]["PROMETHEUS_MULTIPROC_DIR"] == "/metrics"
+
+
+def test_the_folder_of_figures_is_the_images_users_and_empty_at_each_start() -> None:
+    """A volume belongs to root unless it is told otherwise, and files of an earlier start would be counted again."""
+    how = COMPOSE["volumes"]["metrics"]["driver_opts"]
+    options = dict(option.partition("=")[::2] for option in how["o"].split(","))
+    (user,) = re.findall(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+    assert how["type"] == "tmpfs"
+    assert (options["uid"], options["gid"], options["mode"]) == (*user, "0700")
+
+
+def test_the_watchers_find_each_other_and_what_they_watch() -> None:
+    """Names and ports in the files that are mounted are those of the services; a wrong one is a silent dashboard."""
+    prometheus = read_yaml("ops/prometheus/prometheus.yml")
+    scraped = [target for job in prometheus["scrape_configs"] for target in job["static_configs"][0]["targets"]]
+    (told,) = prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+    sources = {
+        source["type"]: source for source in read_yaml("ops/grafana/provisioning/datasources/florin.yml")["datasources"]
+    }
+    environment = SERVICES["api"]["environment"]
+
+    assert scraped == ["exporter:9109"]
+    assert SERVICES["exporter"]["command"][-1] == "9109"
+    assert told == "alertmanager:9093"
+    assert sources["prometheus"]["url"] == environment["FLORIN_PROMETHEUS_URL"] == "http://prometheus:9090"
+    assert sources["alertmanager"]["url"] == f"http://{told}"
+    assert environment["FLORIN_EXPORTER_URL"] == f"http://{scraped[0]}"
+    assert sources["prometheus"]["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
+    for name in ("api", "exporter", *WATCHERS):
+        assert "watching" in SERVICES[name]["networks"]
+
+
+def test_figures_are_kept_for_longer_than_the_error_budgets_count() -> None:
+    """A budget of 30 days over 15 days of figures would be wrong without anybody noticing."""
+    (kept,) = re.findall(r"retention\.time=(\d+)d", str(SERVICES["prometheus"]["command"]))
+    counted = re.findall(r"\[(\d+)d\]", (ROOT / "ops/prometheus/rules/slo.yml").read_text())
+
+    assert int(kept) > max(map(int, counted)) == 30
+
+
+def test_what_is_mounted_is_there_and_cannot_be_written() -> None:
+    """Docker makes an empty folder of a path that does not exist, and the service starts without its rules."""
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", []) if mount.startswith("./")]
+
+    assert len(mounts) == 5
+    for source, _, how in (mount.split(":") for mount in mounts):
+        assert (ROOT / source).exists(), source
+        assert how == "ro"
+    (dashboards,) = [mount.split(":")[1] for mount in mounts if "grafana/dashboards" in mount]
+    (provider,) = read_yaml("ops/grafana/provisioning/dashboards/florin.yml")["providers"]
+    assert provider["options"]["path"] == dashboards
+    home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert str(home.parent) == dashboards
+    assert (ROOT / "ops/grafana/dashboards" / home.name).is_file()
+
+
+def test_grafana_asks_for_a_password_and_tells_nobody_outside() -> None:
+    """Its defaults let it look for updates, install plugins and report its use."""
+    environment = SERVICES["grafana"]["environment"]
+    off = {
+        *("GF_AUTH_ANONYMOUS_ENABLED", "GF_USERS_ALLOW_SIGN_UP", "GF_ANALYTICS_REPORTING_ENABLED"),
+        *("GF_ANALYTICS_CHECK_FOR_UPDATES", "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES", "GF_NEWS_NEWS_FEED_ENABLED"),
+        *("GF_PLUGINS_PLUGIN_ADMIN_ENABLED", "GF_SNAPSHOTS_EXTERNAL_ENABLED"),
+    }
+    on = {"GF_PLUGINS_PREINSTALL_DISABLED", "GF_PLUGINS_PUBLIC_KEY_RETRIEVAL_DISABLED", "GF_SECURITY_DISABLE_GRAVATAR"}
+
+    assert REQUIRED.fullmatch(environment["GF_SECURITY_ADMIN_PASSWORD"])
+    assert {environment[name] for name in off} == {"false"}
+    assert {environment[name] for name in on} == {"true"}
+
+
+@pytest.mark.parametrize(
+    ("page", "ticket"),
+    [
+        ("https://pager.example/hook?a=1&b=2|3", ""),
+        ("", "https://desk.example/in"),
+        ("https://pager.example/p", "https://desk.example/t"),
+    ],
+)
+def test_alerts_are_sent_where_the_environment_says(tmp_path: Path, page: str, ticket: str) -> None:
+    """The service's own command, run as it stands: an address with an `&` must not become another one."""
+    told = the_configuration_of_alertmanager(tmp_path, PAGE_WEBHOOK=page, TICKET_WEBHOOK=ticket)
+
+    assert {
+        receiver["name"]: [hook["url"] for hook in receiver.get("webhook_configs") or []]
+        for receiver in told["receivers"]
+    } == {"page": [page] if page else [], "ticket": [ticket] if ticket else []}
+
+
+def the_configuration_of_alertmanager(folder: Path, **environment: str) -> dict[str, Any]:
+    """What an `alertmanager` of our own is given to read. The real one's `amtool`, if it is installed, has a look."""
+    shim = folder / "bin" / "alertmanager"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\nexit 0\n")
+    shim.chmod(0o755)
+    shell, option, script = SERVICES["alertmanager"]["entrypoint"]
+    for there, here in {
+        "$$": "$",
+        "/etc/alertmanager/": f"{ROOT}/ops/alertmanager/",
+        " /tmp/": f" {folder}/",
+        "=/tmp/": f"={folder}/",
+    }.items():
+        script = script.replace(there, here)
+    variables = {"PATH": f"{shim.parent}:{os.environ['PATH']}", **environment}
+    subprocess.run([shell, option, script], env=variables, cwd=folder, check=True)
+    made = folder / "alertmanager.yml"
+    if amtool := shutil.which("amtool"):
+        done = subprocess.run([amtool, "check-config", made], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    return read_yaml(made)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A file of the repository, or any other."""
+    document: dict[str, Any] = YAML(typ="safe").load((ROOT / path).read_text())
+    return document
 
 
 def test_postgres_has_room_for_the_locks_of_a_batch_and_keeps_its_data() -> None:

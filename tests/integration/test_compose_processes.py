@@ -24,6 +24,8 @@ SERVICES: Final[dict[str, dict[str, Any]]] = YAML(typ="safe").load((ROOT / "dock
     "services"
 ]
 READY_WITHIN_S: Final = 60
+PORTS: Final = {"api": "8000", "exporter": "9109"}
+"""Those that the services' own commands name. Others have one for their health check."""
 
 
 @pytest.fixture
@@ -37,13 +39,18 @@ def image(tmp_path: Path) -> Path:
 def test_a_command_goes_through_the_services_as_compose_starts_them(
     image: Path, database: Database, redis_url: str
 ) -> None:
-    """No file and no variable is missing that only the repository or `florin up` has."""
-    ports = {name: processes.free_port() for name in ("api", "worker", "scheduler")}
+    """No file and no variable is missing that only the repository or `florin up` has; and all of them are counted."""
+    ports = {name: processes.free_port() for name in ("api", "worker", "scheduler", "exporter")}
+    figures = image.parent / "metrics"
+    figures.mkdir()
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(image),
         "DATABASE_URL": database.app_url,
         "REDIS_URL": redis_url,
+        "PROMETHEUS_MULTIPROC_DIR": str(figures),
+        "FLORIN_EXPORTER_URL": f"http://127.0.0.1:{ports['exporter']}",
+        "FLORIN_PROMETHEUS_URL": f"http://127.0.0.1:{processes.free_port()}",
     }
     migrated = run("migrate", image, environment | {"DATABASE_OWNER_URL": database.owner_url})
     assert migrated.wait(60) == 0
@@ -65,9 +72,14 @@ def test_a_command_goes_through_the_services_as_compose_starts_them(
         opened = post(port, key, "open", {"type": "open_account", "account": "alice", "currency": "USD"})
         deposit = {"type": "deposit", "account": "alice", "amount": "10.50", "currency": "USD"}
         deposited = post(port, key, "deposit", deposit)
+        shown = figures_of(ports["exporter"])
 
     assert (opened["status"], deposited["status"]) == ("applied", "applied")
     assert deposited["balances"] == {"alice": "10.50"}
+    assert "florin_postgres_up 1.0" in shown
+    assert "florin_commands_accepted_total 2.0" in shown
+    for name in ports:
+        assert f'component="{name}"' in shown
 
 
 @contextmanager
@@ -88,13 +100,14 @@ def run(name: str, image: Path, environment: Mapping[str, str], port: int = 0) -
     """Start the command of a service with the environment that compose gives it, and a port of its own."""
     wanted = SERVICES[name]["environment"]
     assert set(wanted) <= {*environment, "FLORIN_METRICS_PORT"}
-    measured = {"FLORIN_METRICS_PORT": str(port)} if "FLORIN_METRICS_PORT" in wanted else {}
+    given = {variable: environment[variable] for variable in ("PATH", "PYTHONPATH")}
+    given |= {variable: environment.get(variable, str(port)) for variable in wanted}
     command = [sys.executable if word == "python" else word for word in SERVICES[name]["command"]]
-    command = [{"0.0.0.0": "127.0.0.1", "8000": str(port)}.get(word, word) for word in command]
+    command = [{"0.0.0.0": "127.0.0.1", PORTS.get(name): str(port)}.get(word, word) for word in command]
     return subprocess.Popen(
         command,
         cwd=image,
-        env={**environment, **measured},
+        env=given,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
@@ -103,7 +116,7 @@ def run(name: str, image: Path, environment: Mapping[str, str], port: int = 0) -
 def wait_until_healthy(name: str, environment: Mapping[str, str], image: Path, port: int) -> None:
     """Ask as compose does, with the service's own health check."""
     _, *words = SERVICES[name]["healthcheck"]["test"]
-    ours = "8000" if name == "api" else SERVICES[name]["environment"]["FLORIN_METRICS_PORT"]
+    ours = PORTS.get(name) or SERVICES[name]["environment"]["FLORIN_METRICS_PORT"]
     command = [sys.executable if word == "python" else word.replace(f":{ours}/", f":{port}/") for word in words]
     end = time.monotonic() + READY_WITHIN_S
     while subprocess.run(command, cwd=image, env=environment, stderr=subprocess.DEVNULL).returncode:
@@ -126,3 +139,10 @@ def post(port: int, api_key: str, idempotency_key: str, body: Mapping[str, str])
     with urllib.request.urlopen(request, timeout=30) as answer:
         document: dict[str, Any] = json.load(answer)
     return document
+
+
+def figures_of(port: int) -> str:
+    """What Prometheus would be told."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text: str = answer.read().decode()
+    return text
