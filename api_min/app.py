@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from api_min import accounts, advances, alerts, batch, bodies, commands, documents, health, problem, reconciliation
 from api_min.auth import KeyRing
 from api_min.measured import Measured
+from api_min.ops import overview, page
 from api_min.services import Services
 from api_min.waiting import SettledListener
 from processor import clock, pools
@@ -39,7 +40,7 @@ def create_app(settings: Settings, *, new_id: Callable[[], UUID] = uuid_utils.co
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _services(settings, new_id) as services:
+        async with _services(settings, new_id) as services, overview.overviews(settings) as app.state.overviews:
             app.state.services = services
             app.state.key_ring = KeyRing(services.pool, seconds=settings.key_cache_s)
             yield
@@ -54,7 +55,7 @@ def create_app(settings: Settings, *, new_id: Callable[[], UUID] = uuid_utils.co
     # batch before commands: its path would be taken for a command's id.
     routers = (
         *(batch.router, commands.router, accounts.router, advances.router, alerts.router, health.router),
-        reconciliation.router,
+        *(reconciliation.router, overview.router, page.router),
     )
     for router in routers:
         app.include_router(router)

@@ -1,0 +1,1 @@
+"""The page for operators: is money stuck? Served here, drawn from Prometheus or from the exporter's own figures."""
