@@ -111,7 +111,7 @@ class ChangeDocument(BaseModel):
     changed_at: datetime
     changed_by: str | None = Field(description="Null if it happened by itself")
     reason: str | None
-    notice: Literal["waiting", "delivered", "undelivered"] | None = Field(
+    notice: Literal["waiting", "delivered", "undelivered", "nobody"] | None = Field(
         description="What became of telling people; null if nobody is to be told"
     )
 

@@ -165,6 +165,7 @@ class Applier:
                     limit //= 2
                 elif isinstance(error, BooksError) and error.account_keys:
                     # Without these accounts, neither the command nor what stands behind it can be in turn.
+                    log.error("books.contradiction", positions=sorted(error.positions), error=in_short(error))
                     batch, contradiction = batch.without(error.account_keys), error
                 elif isinstance(error, PermanentError) and chances > 1:
                     chances -= 1
@@ -305,7 +306,11 @@ def words_of(error: Exception) -> str:
 
 
 def _contradiction(message: str, turn: Sequence[PendingRow]) -> BooksError:
-    return BooksError(message, account_keys=frozenset().union(*(row.account_keys() for row in turn)))
+    return BooksError(
+        message,
+        account_keys=frozenset().union(*(row.account_keys() for row in turn)),
+        positions=[row.position for row in turn],
+    )
 
 
 def _count_lock_wait(locked: Cursor[tuple[float]]) -> float:

@@ -19,12 +19,14 @@ class BooksError(ProcessorError):
     """
     The books contradict themselves, or the rules and the schema do: nothing is recorded, and a person is called.
 
-    ``account_keys`` are those of the accounts whose commands could not be recorded, as far as they are known.
+    ``account_keys`` are those of the accounts whose commands, at these ``positions``, could not be recorded, as far as
+    they are known. The text names no account: it is logged.
     """
 
-    def __init__(self, message: str, *, account_keys: Collection[int] = ()) -> None:
+    def __init__(self, message: str, *, account_keys: Collection[int] = (), positions: Collection[int] = ()) -> None:
         super().__init__(message)
         self.account_keys = account_keys
+        self.positions = positions
 
 
 class Unavailable(TransientError):  # noqa: N818 - the condition, not the error, is what the caller meets

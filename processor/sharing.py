@@ -5,9 +5,11 @@ A process is known by a name that no other ever has, and is alive as long as it 
 mean another process in another container, and is given again after a while.
 """
 
+import errno
 import fcntl
 import os
 import secrets
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +20,33 @@ FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 _ALIVE: Final = ".alive"
 
+_NEEDED_BYTES: Final = 8 * 2**20
+"""A process needs some 100 KiB, and its files grow."""
+
 _held: list[int] = []
 
 
-def join(folder: str | Path) -> str:
-    """Keep the figures of this process, of every metric that is made from now on, in the folder; return its name."""
+def join(folder: str | Path) -> str | None:
+    """
+    Keep the figures of this process, of every metric that is made from now on, in the folder; return its name.
+
+    ``None`` if the folder cannot be used, or is full: a file mapped into memory that has no room ends the process
+    without a word, and figures are not worth a worker. They are then this process's own.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        room = os.statvfs(folder)
+        if room.f_bavail * room.f_frsize < _NEEDED_BYTES:
+            raise OSError(errno.ENOSPC, "it is full", str(folder))
+        return _join(folder)
+    except OSError as error:
+        # Logs are not set up yet: whoever measures is imported first.
+        values.ValueClass = values.MutexValue
+        print(f"{FOLDER} cannot be used, and nobody will see this process's figures: {error}", file=sys.stderr)
+        return None
+
+
+def _join(folder: str | Path) -> str:
     name = f"{os.getpid()}-{secrets.token_hex(4)}"
     sign = Path(folder, f"{name}{_ALIVE}")
     unfinished = sign.with_suffix(".new")

@@ -14,11 +14,15 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
+import structlog
+
 from processor.version import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, SpanContext, Tracer
+
+log = structlog.get_logger()
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Attribute = str | int | float | bool
@@ -51,9 +55,15 @@ def recording(component: str, *, on: bool) -> Iterator[None]:
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    ours = Resource.create({"service.name": f"florin-{component}", "service.version": VERSION})
-    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    try:
+        ours = Resource.create({"service.name": f"florin-{component}", "service.version": VERSION})
+        provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    except Exception as error:
+        # A wrong OTEL_ variable costs the spans, never the worker.
+        log.error("tracing.off", error=str(error))
+        yield
+        return
     with using(provider):
         try:
             yield

@@ -78,6 +78,7 @@ def _prover(services: Services, conn: Connection) -> Prover:
         now=services.now,
         limits=proof_limits(services.settings),
         stopped=services.stop.is_set,
+        pause=services.stop.wait,
         keep_runs=timedelta(days=services.settings.keep_runs_days),
     )
 

@@ -82,7 +82,11 @@ SELECT_ONE: Final[LiteralString] = _SELECT + "WHERE id = %s"
 LOCK_ONE: Final[LiteralString] = _SELECT + "WHERE id = %s FOR UPDATE"
 
 SELECT_HISTORY: Final[LiteralString] = """
-    SELECT alert_change.id, kind, changed_at, changed_by, reason, alert_notice.state
+    SELECT alert_change.id, kind, changed_at, changed_by, reason,
+        CASE
+            WHEN alert_notice.state = 'delivered' AND alert_notice.delivered_to = '{}' THEN 'nobody'
+            ELSE alert_notice.state
+        END
     FROM alert_change LEFT JOIN alert_notice ON alert_notice.change_id = alert_change.id
     WHERE alert_id = %s ORDER BY changed_at, alert_change.id
 """

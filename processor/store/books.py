@@ -162,8 +162,8 @@ SELECT_LINES: Final[LiteralString] = """
 
 INSERT_DEAD_LETTER: Final[LiteralString] = "INSERT INTO dead_letter (position, error, failed_at) VALUES (%b, %b, %b)"
 
-# How the commands came here, beside their outcomes: it is read by people only, and must never stop them. In a restored
-# cluster, the transaction's id may have been another one's before.
+# How the commands came here, beside their outcomes, in the same transaction: no value in it can make that fail. In a
+# restored cluster, the transaction's id may have been another one's before.
 INSERT_BATCH: Final[LiteralString] = """
     INSERT INTO apply_batch (
         decided_at, commands, lock_wait_us, worker, message_id, sent_by, sent_at, taken_at, attempt
@@ -337,8 +337,8 @@ def record(conn: Connection, books: Books, decided: Decided, *, now: datetime, c
         conn.execute(DELETE_PENDING, [bigints(outcome.position for outcome in decided.outcomes)])
         _insert_batch(conn, len(decided.outcomes), came, now)
     kept = {account_id for (account_id,) in updated}
-    if others := [account.name for account in decided.changed if account.id not in kept]:
-        raise BooksError(f"not as they were read under their locks: {', '.join(others)}")
+    if others := [account.id for account in decided.changed if account.id not in kept]:
+        raise BooksError(f"accounts not as they were read under their locks, by id: {others}")
     if lent is not None:
         lent.check()
 

@@ -109,10 +109,12 @@ SELECT_ALERTS: Final[LiteralString] = """
         alert.position IS NOT DISTINCT FROM %(position)b,
         (
             SELECT string_agg(said.state || ' ' || said.count, ', ' ORDER BY said.state) FROM (
-                SELECT alert_notice.state, count(*) FROM alert_change
-                JOIN alert_notice ON alert_notice.change_id = alert_change.id
-                WHERE alert_change.alert_id = alert.id GROUP BY alert_notice.state
-            ) AS said
+                SELECT
+                    CASE WHEN told.state = 'delivered' AND told.delivered_to = '{}' THEN 'nobody' ELSE told.state END,
+                    count(*)
+                FROM alert_change JOIN alert_notice AS told ON told.change_id = alert_change.id
+                WHERE alert_change.alert_id = alert.id GROUP BY 1
+            ) AS said (state, count)
         )
     FROM alert
     WHERE alert.position = %(position)b OR alert.id IN (

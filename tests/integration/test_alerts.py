@@ -28,6 +28,7 @@ from processor.breaks import Break, Severity
 from processor.errors import SettingsError
 from processor.notifying import DeliveryError, Notifier, Target, targets_of
 from processor.settings import AlertSettings
+from processor.store import alerts as alert_store
 from processor.store import notices
 from processor.store.notices import Notice
 from tests.builders import NOON
@@ -237,6 +238,8 @@ def test_an_alert_with_nobody_to_tell_is_not_told_later(conn: Connection, notifi
     notifier_of(somebody).deliver()
 
     assert somebody.told == []
+    # An admin who reads "delivered" would believe that somebody was called.
+    assert [row[-1] for row in conn.execute(alert_store.SELECT_HISTORY, [1])] == ["nobody"]
 
 
 def test_whoever_cannot_be_reached_is_told_later_and_the_others_once(

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import psycopg
 import pytest
 from psycopg import errors
+from structlog.testing import capture_logs
 
 from processor import apply as apply_module
 from processor.domain.books import Books
@@ -186,13 +187,20 @@ def test_books_that_contradict_themselves_hold_their_own_account_only(
         engine.accept(deposit("bob", 1)),
     )
     (message,) = batches(engine.in_line([*stuck, *paid, *behind]))
-    with pytest.raises(BooksError, match="not as they were read under their locks: alice"):
+    with (
+        capture_logs() as logs,
+        pytest.raises(BooksError, match=r"not as they were read under their locks, by id: \[1\]"),
+    ):
         engine.handle(message)
 
     assert engine.pending() == [*stuck, *behind]
     assert [engine.outcomes()[position] for position in paid] == [("refused", "account_not_found"), ("applied", None)]
     assert engine.rows("SELECT count(*) FROM transfer") == [(0,)]
     assert dead_letters(engine) == {}
+    # The person on call is told which commands, and no customer's name.
+    (told,) = [line for line in logs if line["event"] == "books.contradiction"]
+    assert set(told["positions"]) <= set(stuck)
+    assert "alice" not in str(logs)
 
 
 def test_what_the_schema_refuses_is_held_and_not_failed(engine: Engine) -> None:

@@ -344,6 +344,27 @@ def test_a_run_that_another_one_has_overtaken_is_not_written(engine: Engine, pro
     assert open_alerts(engine) == [("a_proof", "account:alice")]
 
 
+def test_a_run_over_everything_that_was_overtaken_is_tried_again(
+    engine: Engine, watch: Watch, conn: Connection
+) -> None:
+    """The run of every minute begins with it: it would never be counted, and nobody would hear of it."""
+    overtaken = [True, True, False]
+
+    def check(_: Connection[Any], scope: Scope) -> Iterable[Break]:
+        if overtaken.pop(0):
+            engine.rows("UPDATE proof_state SET runs = runs + 1")
+        return []
+
+    pauses: list[float] = []
+    prover = Prover(conn, now=watch, limits=Limits(rules=Rules()), pause=pauses.append)
+    ran(prover.run(a_proof()))
+    result = ran(prover.run(Proof("a_proof", "Something.", True, check), is_full=True))
+
+    assert result.is_full
+    assert (len(pauses), overtaken) == (2, [])
+    assert engine.rows("SELECT is_full FROM proof_run WHERE proof = 'a_proof' ORDER BY id") == [(False,), (True,)]
+
+
 def test_a_run_for_which_there_is_no_more_time_leaves_everything_as_it_was(
     engine: Engine, conn: Connection, watch: Watch
 ) -> None:

@@ -87,12 +87,17 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone that has run once."""
+def first_starts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, list[Run]]:
+    """A clone that was started twice at once when nothing was installed."""
     clone = Clone.fresh(tmp_path_factory.mktemp("a clone") / "florin's")  # People do have such folders.
-    first = clone.run("up")
-    assert first.seen["packages"] == {"tiny": "1.0"}
-    assert "installing requirements/local.lock" in first.stderr
+    return clone, [Run(process) for process in [clone.start("up"), clone.start("up")]]
+
+
+@pytest.fixture(scope="module")
+def installed(first_starts: tuple[Clone, list[Run]]) -> Clone:
+    """A clone that has run."""
+    clone, runs = first_starts
+    assert all(run.seen["packages"] == {"tiny": "1.0"} for run in runs)
     return clone
 
 
@@ -208,24 +213,22 @@ def test_an_environment_that_somebody_else_made_is_used(installed: Clone) -> Non
     assert adopted.exit_code == 0
 
 
-def test_a_moved_clone_makes_its_environment_anew(tmp_path: Path) -> None:
+def test_a_moved_clone_makes_its_environment_anew(installed: Clone, tmp_path: Path) -> None:
     """A virtual environment has its place written into it."""
-    clone = Clone.fresh(tmp_path / "before")
-    clone.run("up")
-    moved = Clone((tmp_path / "before").rename(tmp_path / "after"))
+    moved = Clone(Path(shutil.copytree(installed.root, tmp_path / "after", symlinks=True)))
     run = moved.run("up")
 
     assert run.exit_code == 0
     assert f"making {tmp_path / 'after'}" in run.stderr
 
 
-def test_two_first_starts_at_once_install_once(tmp_path: Path) -> None:
+def test_two_first_starts_at_once_install_once(first_starts: tuple[Clone, list[Run]]) -> None:
     """Two terminals, or an editor and a terminal."""
-    clone = Clone.fresh(tmp_path)
-    runs = [Run(process) for process in [clone.start("up"), clone.start("up")]]
+    _, runs = first_starts
 
     assert [run.exit_code for run in runs] == [0, 0]
     assert sum("making" in run.stderr for run in runs) == 1
+    assert sum("installing requirements/local.lock" in run.stderr for run in runs) == 1
 
 
 @pytest.mark.parametrize("home", [None, "", "/nonexistent/home"], ids=["unset", "empty", "missing"])
