@@ -18,8 +18,18 @@ from cli.supervisor import ROOT, Program
 
 PAGE_WEBHOOK: Final = "FLORIN_PAGE_WEBHOOK"
 TICKET_WEBHOOK: Final = "FLORIN_TICKET_WEBHOOK"
+WATCHDOG_WEBHOOK: Final = "FLORIN_WATCHDOG_WEBHOOK"
+RUNBOOK_URL: Final = "FLORIN_RUNBOOK_URL"
 
+_RECEIVERS: Final = (
+    ("http://page.invalid/", PAGE_WEBHOOK),
+    ("http://ticket.invalid/", TICKET_WEBHOOK),
+    ("http://watchdog.invalid/", WATCHDOG_WEBHOOK),
+)
+"""What stands in the configuration for whose address."""
 _OPS: Final = ROOT / "ops"
+_RUNBOOKS: Final = "docs/runbooks.md"
+"""What the rules link to, as long as nobody says where that is."""
 _KEEP: Final = ("--storage.tsdb.retention.time=4d", "--storage.tsdb.retention.size=1GB")
 """The longest window of a rule is three days."""
 _TOLD: Final = ("PATH", "HOME", "LANG", "TZ")
@@ -83,6 +93,8 @@ def prepare(installed: Installed, data: DataDir, *, exporter: str, say: Callable
     except OSError as error:
         say(f"Prometheus is left out: {error}")
         return Monitoring()
+    if alertmanager is not None and not os.environ.get(PAGE_WEBHOOK):
+        say(f"alerts call nobody, they are only shown: {PAGE_WEBHOOK} is not set")
     services = [each for each in (prometheus, alertmanager) if each is not None]
     return Monitoring(
         tuple(each.program for each in services),
@@ -100,18 +112,22 @@ class _Service:
 def _prometheus(path: str, data: DataDir, *, exporter: str, told: str | None) -> _Service:
     folder = _folder(data, "prometheus")
     shutil.rmtree(folder / "rules", ignore_errors=True)
-    shutil.copytree(_OPS / "prometheus" / "rules", folder / "rules")
+    (folder / "rules").mkdir()
+    runbooks = os.environ.get(RUNBOOK_URL) or (ROOT / _RUNBOOKS).as_uri()
+    for file in (_OPS / "prometheus" / "rules").glob("*.yml"):
+        (folder / "rules" / file.name).write_text(file.read_text().replace(f"{_RUNBOOKS}#", f"{runbooks}#"))
     configuration = (_OPS / "prometheus" / "prometheus.yml").read_text()
+    address = f"127.0.0.1:{process.free_port(9090)}"
     for theirs, ours in (
         ("scrape_interval: 15s", "scrape_interval: 5s"),
         ("scrape_timeout: 10s", "scrape_timeout: 4s"),
         ("evaluation_interval: 15s", "evaluation_interval: 5s"),
         ('"exporter:9109"', json.dumps(exporter)),
+        ('"prometheus:9090"', json.dumps(address)),
         ('"alertmanager:9093"', "" if told is None else json.dumps(told)),
     ):
         configuration = configuration.replace(theirs, ours)
     write_private(folder / "prometheus.yml", configuration)
-    address = f"127.0.0.1:{process.free_port(9090)}"
     command = [
         path,
         f"--config.file={folder / 'prometheus.yml'}",
@@ -126,7 +142,7 @@ def _prometheus(path: str, data: DataDir, *, exporter: str, told: str | None) ->
 def _alertmanager(path: str, data: DataDir, say: Callable[[str], None]) -> _Service:
     folder = _folder(data, "alertmanager")
     configuration = (_OPS / "alertmanager" / "alertmanager.yml").read_text()
-    for placeholder, variable in (("http://page.invalid/", PAGE_WEBHOOK), ("http://ticket.invalid/", TICKET_WEBHOOK)):
+    for placeholder, variable in _RECEIVERS:
         configuration = _with_receiver(configuration, placeholder, _address_in(variable, say))
     write_private(folder / "alertmanager.yml", configuration)
     address = f"127.0.0.1:{process.free_port(9093)}"

@@ -324,7 +324,11 @@ def _needs() -> list[Panel]:
             "What Prometheus has found, by its rules. Good is an empty table. Each has a runbook: what to look at, "
             "which command to run.",
             {"alertname": "Alert", "severity": "Severity"},
-            Column("Firing", 'count by (alertname, severity) (ALERTS{alertstate="firing"})', steps=NONE_IS_GOOD),
+            Column(
+                "Firing",
+                'count by (alertname, severity) (ALERTS{alertstate="firing", severity=~"page|ticket"})',
+                steps=NONE_IS_GOOD,
+            ),
             size=(8, 9),
             no_value="nothing fires",
             links=[link_to("runbooks", "Runbooks")],

@@ -232,19 +232,24 @@ def test_the_folder_of_figures_is_the_images_users_and_empty_at_each_start() -> 
 def test_the_watchers_find_each_other_and_what_they_watch() -> None:
     """Names and ports in the files that are mounted are those of the services; a wrong one is a silent dashboard."""
     prometheus = read_yaml("ops/prometheus/prometheus.yml")
-    scraped = [target for job in prometheus["scrape_configs"] for target in job["static_configs"][0]["targets"]]
+    scraped = {job["job_name"]: job["static_configs"][0]["targets"] for job in prometheus["scrape_configs"]}
     (told,) = prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
     sources = {
         source["type"]: source for source in read_yaml("ops/grafana/provisioning/datasources/florin.yml")["datasources"]
     }
     environment = SERVICES["api"]["environment"]
 
-    assert scraped == ["exporter:9109"]
+    assert scraped == {
+        "florin": ["exporter:9109"],
+        "prometheus": ["prometheus:9090"],
+        "alertmanager": ["alertmanager:9093"],
+    }
+    assert SERVICES["exporter"]["environment"]["FLORIN_PROBE_URL"] == "http://api:8000/healthz"
     assert SERVICES["exporter"]["command"][-1] == "9109"
     assert told == "alertmanager:9093"
     assert sources["prometheus"]["url"] == environment["FLORIN_PROMETHEUS_URL"] == "http://prometheus:9090"
     assert sources["alertmanager"]["url"] == f"http://{told}"
-    assert environment["FLORIN_EXPORTER_URL"] == f"http://{scraped[0]}"
+    assert environment["FLORIN_EXPORTER_URL"] == "http://exporter:9109"
     assert sources["prometheus"]["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
     for name in ("api", "exporter", *WATCHERS):
         assert "watching" in SERVICES[name]["networks"]
@@ -290,39 +295,77 @@ def test_grafana_asks_for_a_password_and_tells_nobody_outside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "ticket"),
+    ("page", "ticket", "watchdog"),
     [
-        ("https://pager.example/hook?a=1&b=2|3", ""),
-        ("", "https://desk.example/in"),
-        ("https://pager.example/p", "https://desk.example/t"),
+        ("https://pager.example/hook?a=1&b=2|3", "", ""),
+        ("", "https://desk.example/in", ""),
+        ("https://pager.example/p", "https://desk.example/t", "https://outside.example/w"),
     ],
 )
-def test_alerts_are_sent_where_the_environment_says(tmp_path: Path, page: str, ticket: str) -> None:
+def test_alerts_are_sent_where_the_environment_says(tmp_path: Path, page: str, ticket: str, watchdog: str) -> None:
     """The service's own command, run as it stands: an address with an `&` must not become another one."""
-    told = the_configuration_of_alertmanager(tmp_path, PAGE_WEBHOOK=page, TICKET_WEBHOOK=ticket)
+    told = the_configuration_of_alertmanager(
+        tmp_path, PAGE_WEBHOOK=page, TICKET_WEBHOOK=ticket, WATCHDOG_WEBHOOK=watchdog
+    )
 
     assert {
         receiver["name"]: [hook["url"] for hook in receiver.get("webhook_configs") or []]
         for receiver in told["receivers"]
-    } == {"page": [page] if page else [], "ticket": [ticket] if ticket else []}
+    } == {name: [url] if url else [] for name, url in (("page", page), ("ticket", ticket), ("watchdog", watchdog))}
 
 
-def the_configuration_of_alertmanager(folder: Path, **environment: str) -> dict[str, Any]:
-    """What an `alertmanager` of our own is given to read. The real one's `amtool`, if it is installed, has a look."""
-    shim = folder / "bin" / "alertmanager"
+@pytest.mark.parametrize(
+    ("said", "linked"),
+    [
+        ("", "docs/runbooks.md#zero_sum"),
+        ("https://wiki.example/a?b=1&c=|", "https://wiki.example/a?b=1&c=|#zero_sum"),
+    ],
+)
+def test_an_alert_links_to_where_the_runbooks_are_read(tmp_path: Path, said: str, linked: str) -> None:
+    """Whoever is called at night has no copy of the repository before them."""
+    arguments = start_by_a_shim("prometheus", tmp_path, RUNBOOK_URL=said)
+    configuration = tmp_path / "prometheus.yml"
+    links = {
+        rule["alert"]: rule["annotations"]["runbook_url"]
+        for file in (tmp_path / "rules").glob("*.yml")
+        for group in read_yaml(file)["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+
+    assert arguments == SERVICES["prometheus"]["command"]
+    assert arguments[0] == "--config.file=/tmp/prometheus.yml"
+    assert links["BooksUnbalanced"] == linked
+    assert all(link.startswith(linked.removesuffix("zero_sum")) for link in links.values())
+    if promtool := shutil.which("promtool"):
+        done = subprocess.run([promtool, "check", "config", configuration], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def start_by_a_shim(name: str, folder: Path, **environment: str) -> list[str]:
+    """Run a service's own start script up to a program of our own with its name. What that is given is returned."""
+    shim = folder / "bin" / name
     shim.parent.mkdir()
-    shim.write_text("#!/bin/sh\nexit 0\n")
+    shim.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     shim.chmod(0o755)
-    shell, option, script = SERVICES["alertmanager"]["entrypoint"]
+    shell, option, script, *name_of_itself = SERVICES[name]["entrypoint"]
     for there, here in {
         "$$": "$",
-        "/etc/alertmanager/": f"{ROOT}/ops/alertmanager/",
+        f"/etc/{name}/": f"{ROOT}/ops/{name}/",
         " /tmp/": f" {folder}/",
+        '"/tmp/': f'"{folder}/',
         "=/tmp/": f"={folder}/",
     }.items():
         script = script.replace(there, here)
     variables = {"PATH": f"{shim.parent}:{os.environ['PATH']}", **environment}
-    subprocess.run([shell, option, script], env=variables, cwd=folder, check=True)
+    command = [shell, option, script, *name_of_itself, *SERVICES[name].get("command", [])]
+    done = subprocess.run(command, env=variables, cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+def the_configuration_of_alertmanager(folder: Path, **environment: str) -> dict[str, Any]:
+    """What an `alertmanager` of our own is given to read. The real one's `amtool`, if it is installed, has a look."""
+    start_by_a_shim("alertmanager", folder, **environment)
     made = folder / "alertmanager.yml"
     if amtool := shutil.which("amtool"):
         done = subprocess.run([amtool, "check-config", made], capture_output=True, text=True)

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from cli.servers import process as processes
 from tests.conftest import Database
+from tests.eventually import eventually
 from tests.integration.test_image import COPIED, ROOT
 
 SERVICES: Final[dict[str, dict[str, Any]]] = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())[
@@ -50,6 +51,8 @@ def test_a_command_goes_through_the_services_as_compose_starts_them(
         "REDIS_URL": redis_url,
         "PROMETHEUS_MULTIPROC_DIR": str(figures),
         "FLORIN_EXPORTER_URL": f"http://127.0.0.1:{ports['exporter']}",
+        "FLORIN_EXPORTER_HOSTS": "exporter",
+        "FLORIN_PROBE_URL": f"http://127.0.0.1:{ports['api']}/healthz",
         "FLORIN_PROMETHEUS_URL": f"http://127.0.0.1:{processes.free_port()}",
     }
     migrated = run("migrate", image, environment | {"DATABASE_OWNER_URL": database.owner_url})
@@ -72,6 +75,7 @@ def test_a_command_goes_through_the_services_as_compose_starts_them(
         opened = post(port, key, "open", {"type": "open_account", "account": "alice", "currency": "USD"})
         deposit = {"type": "deposit", "account": "alice", "amount": "10.50", "currency": "USD"}
         deposited = post(port, key, "deposit", deposit)
+        eventually(lambda: "florin_api_up 1.0" in figures_of(ports["exporter"]))
         shown = figures_of(ports["exporter"])
 
     assert (opened["status"], deposited["status"]) == ("applied", "applied")

@@ -20,8 +20,15 @@ RULE_FILES: Final = sorted((PROMETHEUS / "rules").glob("*.yml"))
 TEST_FILES: Final = sorted((PROMETHEUS / "tests").glob("*.yml"))
 ALERTMANAGER: Final = ROOT / "ops" / "alertmanager" / "alertmanager.yml"
 
-OF_PROMETHEUS: Final = {"up": {"job", "instance"}}
-"""What Prometheus itself knows of each exporter."""
+OF_PROMETHEUS: Final = {
+    "up": {"job", "instance"},
+    "prometheus_rule_evaluation_failures_total": {"rule_group"},
+    "prometheus_notifications_errors_total": {"alertmanager"},
+    "prometheus_config_last_reload_successful": set[str](),
+    "alertmanager_notifications_failed_total": {"integration"},
+    "alertmanager_config_last_reload_successful": set[str](),
+}
+"""What Prometheus and Alertmanager say of themselves and of whom they ask. `test_alerting.py` looks whether they do."""
 
 
 @dataclass(frozen=True, slots=True)

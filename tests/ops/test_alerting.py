@@ -18,10 +18,13 @@ from cli.servers.data_dir import DataDir
 from tests.conftest import Database
 from tests.eventually import eventually
 from tests.folders import throwaway_folder
+from tests.ops.rules import OF_PROMETHEUS, ROOT
 from tests.stack import Stack
 
 HURRY: Final = 30
 """Every duration of rules and routes is divided by it, and is a second at least. Thresholds stay as they are."""
+RESEND: Final = {"prometheus": ["--rules.alert.resend-delay=1s"], "alertmanager": []}
+"""What Prometheus could not hand over at its start, it would hand over a minute later."""
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -88,7 +91,9 @@ def watched(stack: Stack, pager: Pager, monkeypatch: pytest.MonkeyPatch) -> Iter
     installed = monitoring.look_for(None)
     if (missing := installed.missing()) is not None:
         pytest.skip(f"NO ALERT WAS TRIED IN EARNEST: {missing}")
+    monkeypatch.delenv(monitoring.RUNBOOK_URL, raising=False)
     monkeypatch.setenv(monitoring.PAGE_WEBHOOK, pager.url)
+    monkeypatch.setenv(monitoring.WATCHDOG_WEBHOOK, pager.url)
     said: list[str] = []
     with throwaway_folder() as folder, DataDir(folder) as data:
         planned = monitoring.prepare(
@@ -96,17 +101,15 @@ def watched(stack: Stack, pager: Pager, monkeypatch: pytest.MonkeyPatch) -> Iter
         )
         for file in (*folder.glob("prometheus/rules/*.yml"), *folder.glob("*/*.yml")):
             file.write_text(in_a_hurry(file.read_text()))
-        children = [
-            process.spawn(
-                program.command,
-                env=program.environment or {},
-                log=data.log(program.name),
-                death_signal=signal.SIGKILL,
-            )
-            for program in planned.programs
-        ]
+        children = []
         try:
             for program in planned.programs:
+                log, environment = data.log(program.name), program.environment or {}
+                children.append(
+                    process.spawn(
+                        [*program.command, *RESEND[program.name]], env=environment, log=log, death_signal=signal.SIGKILL
+                    )
+                )
                 eventually(lambda url=str(program.ready_url): answers(url))  # type: ignore[misc]
             yield str(planned.prometheus)
         finally:
@@ -144,7 +147,12 @@ def test_dead_workers_wake_somebody_and_living_ones_let_them_sleep(
             answer = client.get(f"{prometheus}/api/v1/query", params={"query": 'florin_processes{component="worker"}'})
             return list(answer.json()["data"]["result"])
 
+        def is_said(name: str) -> bool:
+            return bool(client.get(f"{prometheus}/api/v1/query", params={"query": name}).json()["data"]["result"])
+
         eventually(workers_seen)
+        for name in OF_PROMETHEUS:
+            eventually(lambda name=name: is_said(name))  # type: ignore[misc]
         stack.kill("worker-1")
         receipt = client.post(f"{stack.url}/v1/commands", json=command, headers=headers)
         firing = eventually(lambda: pager.called("WorkersAbsent", "firing"))
@@ -155,7 +163,8 @@ def test_dead_workers_wake_somebody_and_living_ones_let_them_sleep(
         assert firing["annotations"]["summary"].startswith("No worker has run for more than a minute")
         assert firing["annotations"]["impact"].startswith("Payments are accepted and not settled.")
         assert firing["annotations"]["action"] == "start the workers; then ./florin top"
-        assert firing["annotations"]["runbook_url"] == "docs/runbooks.md#workersabsent"
+        assert firing["annotations"]["runbook_url"] == f"{(ROOT / 'docs/runbooks.md').as_uri()}#workersabsent"
+        assert eventually(lambda: pager.called("Watchdog", "firing"))["receiver"] == "watchdog"
         assert not pager.called("WorkersAbsent", "resolved")
 
         stack.start("worker-1")

@@ -415,7 +415,7 @@ def prometheus(folder: Path, scraped: str) -> Iterator[str]:
         hurried = re.sub(r"(?m)^(\s+interval:) .*$", r"\1 1s", path.read_text())
         (folder / "prometheus" / "rules" / path.name).write_text(hurried)
     configuration = read(PROMETHEUS / "prometheus.yml")
-    (scrape,) = configuration["scrape_configs"]
+    (scrape,) = (each for each in configuration["scrape_configs"] if each["job_name"] == "florin")
     scrape = {**scrape, "static_configs": [{"targets": [scraped.removeprefix("http://")]}]}
     wanted = {
         "global": dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "1s"),

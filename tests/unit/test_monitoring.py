@@ -1,5 +1,6 @@
 """Prometheus and Alertmanager of a local stack: found or asked for, configured from the repository's own files."""
 
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from cli.servers import ServersError
 from cli.servers.data_dir import DataDir
 
 BOTH = Installed("/bin/prometheus", "/bin/alertmanager")
+RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks.md"
 EXPORTER = "http://127.0.0.1:12345"
 
 
@@ -33,7 +35,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def _nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(monitoring.PAGE_WEBHOOK, raising=False)
-    monkeypatch.delenv(monitoring.TICKET_WEBHOOK, raising=False)
+    for variable in (monitoring.TICKET_WEBHOOK, monitoring.WATCHDOG_WEBHOOK, monitoring.RUNBOOK_URL):
+        monkeypatch.delenv(variable, raising=False)
 
 
 def install(folder: Path, name: str) -> None:
@@ -79,6 +82,9 @@ def test_every_address_is_of_this_machine_only(data: DataDir) -> None:
     assert f'"{planned.alertmanager}"'.replace("http://", "") in written
     assert "exporter:9109" not in written
     assert "alertmanager:9093" not in written
+    assert "prometheus:9090" not in written
+    assert f'"{planned.prometheus}"'.replace("http://", "") in written
+    assert written.count(str(planned.alertmanager).removeprefix("http://")) == 2
     assert "15s" not in written
     assert all("--web.listen-address=127.0.0.1:" in command for command in commands)
     assert "--cluster.listen-address= " in commands[1]
@@ -101,17 +107,45 @@ def test_whom_to_call_comes_from_the_environment_and_is_kept_private(
     said: list[str] = []
     monkeypatch.setenv(monitoring.PAGE_WEBHOOK, "https://pager.example/secret")
     monkeypatch.setenv(monitoring.TICKET_WEBHOOK, "hush-hush")
+    monkeypatch.setenv(monitoring.WATCHDOG_WEBHOOK, "https://outside.example/")
     planned = monitoring.prepare(BOTH, data, exporter=EXPORTER, say=said.append)
     file = data.path / "alertmanager" / "alertmanager.yml"
     settings = [line for line in file.read_text().splitlines() if not line.startswith("#")]
 
     assert '    webhook_configs: [{url: "https://pager.example/secret", send_resolved: true}]' in settings
+    assert '    webhook_configs: [{url: "https://outside.example/", send_resolved: false}]' in settings
     assert not any("invalid" in line or "hush-hush" in line for line in settings)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert said == [
         "FLORIN_TICKET_WEBHOOK is no address that begins with https:// or http://: nobody is told of these alerts"
     ]
     assert not any("secret" in word for program in planned.programs for word in program.command)
+
+
+def test_that_nobody_is_called_is_said_once(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alerts that fire unheard are worse than none: somebody relies on them."""
+    said: list[str] = []
+    monitoring.prepare(BOTH, data, exporter=EXPORTER, say=said.append)
+    monkeypatch.setenv(monitoring.PAGE_WEBHOOK, "https://pager.example/")
+    monitoring.prepare(BOTH, data, exporter=EXPORTER, say=said.append)
+
+    assert said == ["alerts call nobody, they are only shown: FLORIN_PAGE_WEBHOOK is not set"]
+
+
+@pytest.mark.parametrize("said", [None, "https://wiki.example/runbooks"])
+def test_an_alert_links_to_a_text_that_can_be_opened(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch, said: str | None
+) -> None:
+    """A path within a repository leads nowhere from a browser or a pager."""
+    if said is not None:
+        monkeypatch.setenv(monitoring.RUNBOOK_URL, said)
+    monitoring.prepare(BOTH, data, exporter=EXPORTER, say=print)
+    files = (data.path / "prometheus" / "rules").glob("*.yml")
+    links = re.findall(r"runbook_url: (\S+)#(\S+)", "".join(file.read_text() for file in files))
+
+    assert len(links) > 30
+    assert {page for page, _ in links} == {said or RUNBOOKS.as_uri()}
+    assert RUNBOOKS.is_file()
 
 
 def test_a_disk_that_cannot_be_written_costs_the_figures_and_not_the_money(
