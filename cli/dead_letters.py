@@ -23,7 +23,7 @@ from cli.settings import settings_of
 from cli.tables import print_table
 from cli.who import By, who
 from processor import clock, dead_letters
-from processor.dead_letters import CannotError, Case, Preview
+from processor.dead_letters import AlikeError, CannotError, Case, Preview
 from processor.explaining import sentence
 from processor.money import format_amount
 from processor.store import dead_letters as store
@@ -41,12 +41,22 @@ app = typer.Typer(
 PREVIEWED: Final = 3
 """The exit code that says: this is what would be done, and nothing was."""
 
+ALIKE: Final = 4
+"""The exit code that says: the client may have it already, so nothing was done."""
+
 _LONGEST_REASON: Final = 255
 _FIRST_LINE: Final = 60
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 Reason = Annotated[str | None, typer.Option(help="Why: others will ask.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without it, only what would be done is shown.")]
+AlthoughAlike = Annotated[
+    bool,
+    typer.Option(
+        "--although-alike",
+        help="With --yes: the client was asked, and wants this one besides those that ask for the same.",
+    ),
+]
 
 
 @app.command("list")
@@ -93,12 +103,14 @@ def retry(
     reason: Reason = None,
     by: By = None,
     yes: Yes = False,
+    although_alike: AlthoughAlike = False,
     data_dir: DataDir = None,
 ) -> None:
     """
     Send what a dead letter asked for once more, as a new command of the same client.
 
-    Shows first what it would come to now; only with --yes and --reason is it done. Exits with 3 if it was only shown.
+    Shows first what it would come to now; only with --yes and --reason is it done. Exits with 3 if it was only shown,
+    and with 4 if the client may have sent the same again, so that it must be asked first.
     """
     reason = _reason(reason, needed=yes)
     database_url = addresses.database(data_dir)
@@ -118,7 +130,19 @@ def retry(
             if shown.breaks_with:
                 fail("it would become a dead letter again, so nothing was done: repair what is wrong first")
             retried = dead_letters.retry(
-                conn, case.asked.position, by=_by(by), reason=reason, now=clock.now(), new_id=uuid7
+                conn,
+                case.asked.position,
+                by=_by(by),
+                reason=reason,
+                now=clock.now(),
+                new_id=uuid7,
+                although_alike=although_alike,
+            )
+        except AlikeError as error:
+            fail(
+                f"{_name(case)} was not retried, since the money might move twice: {error}. Ask the client; "
+                "if it wants both, say --although-alike as well",
+                exit_code=ALIKE,
             )
         except CannotError as error:
             fail(f"{_name(case)} cannot be retried: {error}")
@@ -181,6 +205,7 @@ def case_document(case: Case) -> dict[str, Any]:
         "failed_at": case.letter.failed_at,
         "error": case.letter.error,
         "state": case.state,
+        "open": case.is_open,
         "retry_of": case.parent.id if case.parent else None,
         "actions": [
             {
@@ -293,7 +318,7 @@ def _preview_lines(case: Case, shown: Preview) -> list[str]:
         )
         lines.append(f"  balance of {each.account}: {before}" + ("" if before == after else f" -> {after}"))
     lines += [
-        f"  {count} commands wait in the line of {name}, and come first."
+        f"  {'1 command waits' if count == 1 else f'{count} commands wait'} in the line of {name}, before this one."
         for name, count in shown.ahead.items()
         if count
     ]
@@ -311,15 +336,15 @@ def _alike_lines(client: str, shown: Preview) -> list[str]:
         "does it twice. Ask before you retry.",
     ]
     if shown.alike:
-        lines.append("Later commands of this client with the same type, accounts and amount:")
+        lines.append("Other commands of this client with the same type, accounts and amount:")
         lines += [
             f"  {each.id}  {second(each.accepted_at)}  {each.status}  key {plain(each.idempotency_key)}"
             for each in shown.alike
         ]
     else:
-        lines.append("No later command of this client that asks for the same is applied or pending.")
+        lines.append("No other command of this client asks for the same, from a day before this one until now.")
     if not shown.looked_at_all:
-        lines.append(f"Only the last {LOOK_BACK:,} transfers of the account were looked at: there may be more.")
+        lines.append(f"Only the last {LOOK_BACK:,} of the account were looked at: there may be more.")
     return lines
 
 

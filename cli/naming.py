@@ -11,9 +11,9 @@ from cli.plain import plain
 from processor.store import life
 from processor.store.life import Asked
 
-KeyOrId = Annotated[
-    str, typer.Argument(help="The command's id or position, or the idempotency key that its client gave it.")
-]
+_Word = typer.Argument(help="The command's id or position, or the idempotency key that its client gave it.")
+KeyOrId = Annotated[str, _Word]
+MaybeKeyOrId = Annotated[str | None, _Word]
 ClientName = Annotated[str | None, typer.Option("--client", help="KEY_OR_ID is a key of this client.")]
 
 

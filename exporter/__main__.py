@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from exporter.app import Exporter, create_app
 from exporter.merging import Folder
 from exporter.postgres import PostgresState
+from exporter.probe import ApiState
 from exporter.redis import RedisState
 from exporter.state import State, Watched
 from processor import logs, vitals
@@ -60,16 +61,18 @@ def main() -> int:
         return 1
     exporter = Exporter(state, Folder(wanted.metrics_dir) if wanted.metrics_dir else None)
     with vitals.watching("exporter"), state.watching(), exporter.sampling():
-        Server(_config(create_app(exporter)), wanted.ready_fd).run(sockets=[listening])
+        Server(_config(create_app(exporter, wanted.exporter_hosts)), wanted.ready_fd).run(sockets=[listening])
     return 0
 
 
 def _state(wanted: Settings) -> State:
     every_s = wanted.exporter_every_s
     postgres = PostgresState(wanted.database_url.get_secret_value(), rules=wanted.rules())
+    api = ApiState(wanted.probe_url.get_secret_value()) if wanted.probe_url else None
     return State(
         postgres=Watched("postgres", postgres, every_s=every_s),
         redis=Watched("redis", RedisState(wanted.redis_url.get_secret_value()), every_s=every_s),
+        api=Watched("api", api, every_s=every_s) if api else None,
     )
 
 

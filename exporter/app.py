@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import orjson
@@ -11,10 +11,12 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from exporter.hosts import KnownHosts
 from exporter.merging import Folder
 from exporter.samples import STEP_S, Samples
 from exporter.state import State, Values, families
@@ -41,7 +43,8 @@ class Exporter:
 
     def overview(self) -> Response:
         """The last hour, and how things are now."""
-        return Response(orjson.dumps(self._samples.document(clock.now().timestamp())), media_type="application/json")
+        document = self._samples.document(clock.now().timestamp(), self._state.values())
+        return Response(orjson.dumps(document), media_type="application/json")
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
@@ -87,8 +90,8 @@ class _These(Collector):
         return self._metrics
 
 
-def create_app(exporter: Exporter) -> Starlette:
-    """The three addresses, and no other."""
+def create_app(exporter: Exporter, hosts: Collection[str] = ()) -> Starlette:
+    """The three addresses, and no other, for whoever calls this host by an IP address or one of these names."""
 
     # Plain functions, each in a thread: files are read, and nobody else has to wait for that.
     def metrics(request: Request) -> Response:
@@ -107,6 +110,7 @@ def create_app(exporter: Exporter) -> Starlette:
     app = Starlette(
         routes=[Route("/metrics", metrics), Route("/overview", overview), Route("/healthz", healthz)],
         exception_handlers={Exception: failed},
+        middleware=[Middleware(KnownHosts, names=hosts)],
     )
     app.router.redirect_slashes = False
     return app

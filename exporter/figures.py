@@ -49,6 +49,17 @@ POSTGRES_UP: Final = _figure(
 REDIS_UP: Final = _figure(
     "exporter", "florin_redis_up", "1 if Redis gave every figure when it was last asked; if not, none is shown."
 )
+UNREAD: Final = _figure(
+    "exporter",
+    "florin_state_unread",
+    "1 if Postgres did not give a part of its figures when it was last asked; absent while it does not answer at all.",
+    "part",
+)
+API_UP: Final = _figure(
+    "exporter",
+    "florin_api_up",
+    "1 if the API of this host answered a GET of FLORIN_PROBE_URL in two seconds; absent if that is not set.",
+)
 READ_AT: Final = _figure(
     "exporter", "florin_state_read_timestamp_seconds", "When every figure of a source was last read.", "source"
 )
@@ -66,7 +77,8 @@ OLDEST_HELD: Final = _postgres(
 )
 QUARANTINED: Final = _postgres("florin_quarantined_accounts", "Accounts whose commands are held.")
 DEAD_LETTERS: Final = _postgres(
-    "florin_dead_letters_open", "Commands given up on that nobody has retried or discarded."
+    "florin_dead_letters_open",
+    "Commands given up on that nobody has retried or discarded; a retry that was refused does not count.",
 )
 OLDEST_DEAD_LETTER: Final = _postgres(
     "florin_dead_letter_oldest_age_seconds", "Age of the oldest of them; 0 if there is none."

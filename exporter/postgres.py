@@ -1,6 +1,8 @@
 """Reads every figure that is in rows, over one connection of its own, and writes nothing."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,6 +25,9 @@ log = structlog.get_logger()
 _SLOWLY: Final = 12
 """What changes slowly, and is more to read, is read every so many times."""
 
+_LOOK_S: Final = 4.0
+"""No part is begun after so long. What could not be read before comes last, so that it is what is left out."""
+
 
 class PostgresState:
     """Reads part by part: one that Postgres does not answer in time is left out, and the others are shown."""
@@ -32,19 +37,33 @@ class PostgresState:
         self._rules = rules
         self._now = now
         self._conn: Connection | None = None
-        self._slow: dict[Part, Values] = {}
-        self._times = 0
+        self._looks = 0
+        self._unread: AbstractSet[Part] = set()
+        self._slow: Mapping[Part, Slow] = {}
 
-    def read(self) -> Reading:
+    def read(self, heard: Callable[[], None] = lambda: None) -> Reading:
         """Every figure, as far as Postgres answers. Raises ``psycopg.Error`` if it cannot be reached."""
-        conn = self._connection()
-        look = Look(conn, self._now(), self._rules)
-        if self._times % _SLOWLY == 0 or len(self._slow) < len(_SLOW_PARTS):
-            self._slow = _read(_SLOW_PARTS, look)
-        self._times += 1
-        found = _read(_PARTS, look) | self._slow
-        values = {figure: by_labels for part in found.values() for figure, by_labels in part.items()}
-        return Reading(values, is_complete=len(found) == len(_PARTS) + len(_SLOW_PARTS))
+        look = Look(self._connection(), self._now(), self._rules)
+        heard()
+        self._looks += 1
+        end = time.monotonic() + _LOOK_S
+        due = [part for part, slow in self._slow.items() if slow.due <= self._looks]
+        found: dict[Part, Values] = {}
+        # Those that could not be read come last: whatever keeps them waiting keeps nobody else waiting.
+        for part in sorted([*_PARTS, *due], key=lambda part: part in self._unread):
+            if time.monotonic() < end and (values := _read(part, look)) is not None:
+                found[part] = values
+            heard()
+        for part in due:
+            self._slow[part].note(found.pop(part, None), self._looks)
+        found |= {part: slow.values for part, slow in self._slow.items() if slow.values is not None}
+        parts = {part: part in found for part in (*_PARTS, *_SLOW_PARTS)}
+        self._unread = {part for part, was_read in parts.items() if not was_read}
+        return Reading(
+            {figure: by_labels for values in found.values() for figure, by_labels in values.items()},
+            is_complete=not self._unread,
+            parts={_name(part): was_read for part, was_read in parts.items()},
+        )
 
     def close(self) -> None:
         """Let the connection go."""
@@ -54,7 +73,7 @@ class PostgresState:
 
     def _connection(self) -> Connection:
         if self._conn is None or self._conn.closed:
-            self._times = 0
+            self._slow = {part: Slow() for part in _SLOW_PARTS}
             self._conn = pools.connect(
                 self._database_url,
                 "florin exporter",
@@ -93,20 +112,36 @@ class Look:
 Part = Callable[[Look, Found], None]
 
 
-def _read(parts: Sequence[Part], look: Look) -> dict[Part, Values]:
-    """The parts that could be read. Raises ``psycopg.Error`` when the connection is gone."""
-    read: dict[Part, Values] = {}
-    for part in parts:
-        found = Found()
-        try:
-            part(look, found)
-        except psycopg.Error as error:
-            if look.conn.closed:
-                raise
-            log.warning("state.part_unreadable", part=part.__name__.strip("_"), error=in_short(error))
-        else:
-            read[part] = found.values
-    return read
+@dataclass(slots=True)
+class Slow:
+    """What is known of a part that is read rarely, and at which look it is its turn."""
+
+    due: int = 0
+    values: Values | None = None
+    failures: int = 0
+
+    def note(self, values: Values | None, look: int) -> None:
+        """One that could not be read is tried soon, and then ever more rarely, up to its usual turn."""
+        self.values = values
+        self.failures = 0 if values is not None else self.failures + 1
+        self.due = look + (_SLOWLY if values is not None else min(_SLOWLY, 2 ** (self.failures - 1)))
+
+
+def _read(part: Part, look: Look) -> Values | None:
+    """What the part found, if it could be read. Raises ``psycopg.Error`` when the connection is gone."""
+    found = Found()
+    try:
+        part(look, found)
+    except psycopg.Error as error:
+        if look.conn.closed:
+            raise
+        log.warning("state.part_unreadable", part=_name(part), error=in_short(error))
+        return None
+    return found.values
+
+
+def _name(part: Part) -> str:
+    return part.__name__.strip("_")
 
 
 def _line(look: Look, found: Found) -> None:

@@ -1,5 +1,6 @@
 """Reads the queue, and how Redis itself is."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import redis
@@ -43,7 +44,7 @@ class RedisState:
             # Its text may show the address, and the password in it.
             raise SettingsError("REDIS_URL is not an address of Redis: give redis://:password@host:port/0") from None
 
-    def read(self) -> Reading:
+    def read(self, _: Callable[[], None] | None = None) -> Reading:
         """Every figure. Raises what Redis raises when it is away."""
         found = Found()
         # At one instant: a message that is taken meanwhile is neither ready nor taken, or both.

@@ -20,6 +20,10 @@ KEPT: Final = 720
 
 _WINDOW: Final = 60 // STEP_S
 """Steps over which quantiles are taken."""
+_RATE_S: Final = 30
+"""Seconds over which rates are taken: as many as from Prometheus, so that a burst looks the same from both."""
+_ERRORS: Final = 180 // STEP_S
+"""Steps over which errors of the books are counted: longer than it takes until a command is tried again."""
 
 SERIES: Final = ("settled_per_s", "accepted_per_s", "oldest_pending_s", "p50_s", "p99_s", "backlog")
 
@@ -32,6 +36,7 @@ class Counted:
     settled: float | None = None
     accepted: float | None = None
     refused: Mapping[str, float] = field(default_factory=dict)
+    books_errors: float | None = None
     buckets: Mapping[float, float] = field(default_factory=dict)
     """Commands that took at most so many seconds from receipt to outcome."""
 
@@ -46,25 +51,38 @@ class Point:
 
 
 class Samples:
-    """The last hour. Threads may add and read."""
+    """The last hour, in the order of time. Threads may add and read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counted: deque[Counted] = deque(maxlen=_WINDOW + 1)
         self._points: deque[Point] = deque(maxlen=KEPT)
-        self._latest: tuple[Sequence[Metric], Values] = ((), {})
+        self._books_errors: deque[float | None] = deque(maxlen=_ERRORS + 1)
+        self._metrics: Sequence[Metric] = ()
+        self._looks_for_leader = 0
 
     def add(self, at: float, metrics: Sequence[Metric], values: Values) -> None:
         """Take a sample of what the processes counted and what was read."""
         with self._lock:
+            # A clock that was put back: what it said before is of no time that anybody knows.
+            while self._counted and self._counted[-1].at >= at:
+                self._counted.pop()
+            while self._points and self._points[-1].at >= at:
+                self._points.pop()
             self._counted.append(_count(at, metrics))
-            self._points.append(_point(self._counted, values))
-            self._latest = (metrics, values)
+            self._points.append(_point(list(self._counted), values))
+            self._books_errors.append(self._counted[-1].books_errors)
+            self._metrics = metrics
+            self._looks_for_leader += figures.LEADER in values
 
-    def document(self, now: float) -> dict[str, Any]:
-        """The hour, and how things are now, as ``GET /overview`` gives it."""
+    def document(self, now: float, values: Values) -> dict[str, Any]:
+        """The hour, and how things are now by ``values``, as ``GET /overview`` gives it."""
         with self._lock:
-            points, (metrics, values) = list(self._points), self._latest
+            points, metrics = list(self._points), self._metrics
+            current = _current(metrics, values, now) | {"books_errors": _newly(self._books_errors)}
+            if self._looks_for_leader < 2 and not current["leader"]:
+                # A stack that has just been started is about to have one: the first look says nothing.
+                current["leader"] = None
         reasons = sorted({reason for point in points for reason in point.refusals})
         return {
             "source": "florin",
@@ -73,7 +91,7 @@ class Samples:
             "times": [point.at for point in points],
             "series": {name: [point.values[name] for point in points] for name in SERIES},
             "refusals": {reason: [point.refusals.get(reason, 0.0) for point in points] for reason in reasons},
-            "current": _current(metrics, values, now),
+            "current": current,
         }
 
 
@@ -81,6 +99,7 @@ def _count(at: float, metrics: Iterable[Metric]) -> Counted:
     by_name = {metric.name: metric for metric in metrics}
     settled = by_name.get("florin_commands_settled")
     accepted = by_name.get("florin_commands_accepted")
+    books = by_name.get("florin_books_errors")
     times = by_name.get("florin_receipt_to_outcome_seconds")
     refused: dict[str, float] = {}
     for sample in _counts(settled) if settled else ():
@@ -92,6 +111,7 @@ def _count(at: float, metrics: Iterable[Metric]) -> Counted:
         settled=sum(sample.value for sample in _counts(settled)) if settled else None,
         accepted=sum(sample.value for sample in _counts(accepted)) if accepted else None,
         refused=refused,
+        books_errors=sum(sample.value for sample in _counts(books)) if books else None,
         buckets={float(s.labels["le"]): s.value for s in (times.samples if times else ()) if "le" in s.labels},
     )
 
@@ -103,19 +123,13 @@ def _counts(counter: Metric) -> list[Sample]:
 
 def _point(counted: Sequence[Counted], values: Values) -> Point:
     now = counted[-1]
-    before = counted[-2] if len(counted) > 1 else None
-    if before is None or now.at <= before.at:
-        rates: dict[str, float | None] = {"settled_per_s": None, "accepted_per_s": None}
-        refusals: dict[str, float | None] = dict.fromkeys(now.refused)
-    else:
-        elapsed_s = now.at - before.at
-        rates = {
-            "settled_per_s": _per_s(before.settled, now.settled, elapsed_s),
-            "accepted_per_s": _per_s(before.accepted, now.accepted, elapsed_s),
-        }
-        refusals = {
-            reason: _per_s(before.refused.get(reason, 0.0), count, elapsed_s) for reason, count in now.refused.items()
-        }
+    # At least two samples, however late this one came.
+    recent = [each for each in counted[:-2] if each.at >= now.at - _RATE_S] + list(counted[-2:])
+    rates = {
+        "settled_per_s": _per_s([(each.at, each.settled) for each in recent]),
+        "accepted_per_s": _per_s([(each.at, each.accepted) for each in recent]),
+    }
+    refusals = {reason: _per_s([(each.at, each.refused.get(reason, 0.0)) for each in recent]) for reason in now.refused}
     lately = _grown(counted)
     return Point(
         now.at,
@@ -130,11 +144,21 @@ def _point(counted: Sequence[Counted], values: Values) -> Point:
     )
 
 
-def _per_s(before: float | None, now: float | None, elapsed_s: float) -> float | None:
+def _per_s(line: Sequence[tuple[float, float | None]]) -> float | None:
     """A counter that has gone down began again, at zero; one that was not there before did so as well."""
-    if now is None:
+    elapsed_s = line[-1][0] - line[0][0]
+    if line[-1][1] is None or elapsed_s <= 0:
         return None
-    return _growth(before or 0.0, now) / elapsed_s
+    return _grown_by([value for _, value in line]) / elapsed_s
+
+
+def _newly(line: Sequence[float | None]) -> int | None:
+    """By how much a counter has grown; unknown if nobody counts."""
+    return int(_grown_by(line)) if line and line[-1] is not None else None
+
+
+def _grown_by(line: Sequence[float | None]) -> float:
+    return sum(_growth(before or 0.0, after) for before, after in pairwise(line) if after is not None)
 
 
 def _growth(before: float, now: float) -> float:
@@ -198,9 +222,12 @@ def _current(metrics: Sequence[Metric], values: Values, now: float) -> dict[str,
     breaks, succeeded = values.get(figures.BREAKS, {}), values.get(figures.JOB_LAST_SUCCESS, {})
     instalments = values.get(figures.NEXT_COLLECTION_INSTALMENTS, {})
     amounts = values.get(figures.NEXT_COLLECTION_AMOUNT, {})
+    unread = values.get(figures.UNREAD, {})
     outstanding, arrears = values.get(figures.ADVANCES_OUTSTANDING, {}), values.get(figures.ARREARS, {})
     return {
-        "postgres_up": flag(figures.POSTGRES_UP),
+        # That it answers, and not the figure of this name, which says that it gave everything.
+        "postgres_up": bool(unread) if figures.POSTGRES_UP in values else None,
+        "unread": sorted(part for (part,), is_unread in unread.items() if is_unread),
         "redis_up": flag(figures.REDIS_UP),
         "leader": flag(figures.LEADER),
         "workers": int(gauges("florin_processes", "component").get("worker", 0)) if metrics else None,

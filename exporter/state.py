@@ -23,7 +23,10 @@ from processor.version import VERSION
 log = structlog.get_logger()
 
 _STALE_AFTER_S: Final = 15.0
-"""Whoever is asked and does not answer for so long is taken for away."""
+"""What was read longer ago than that is not shown."""
+
+_SILENT_AFTER_S: Final = 3.5
+"""Whoever is due to be asked and has said nothing for so long does not answer: more than one statement may take."""
 
 Values = Mapping[Figure, Mapping[tuple[str, ...], float]]
 """The value of each figure by its labels' values."""
@@ -43,17 +46,22 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a source gave, and whether that is everything it was asked for."""
+    """What a source gave, and whether that is everything it was asked for; ``parts`` says of each if it was read."""
 
     values: Values
     is_complete: bool
+    parts: Mapping[str, bool] = field(default_factory=dict)
+
+
+def _nobody_listens() -> None:
+    """What is heard, nobody wants to know."""
 
 
 class Source(Protocol):
     """Something that is asked every few seconds, always by the same thread."""
 
-    def read(self) -> Reading:
-        """Ask once. Whatever it raises counts as no answer."""
+    def read(self, heard: Callable[[], None] = _nobody_listens) -> Reading:
+        """Ask once, and call ``heard`` whenever there is an answer of any kind. What it raises counts as no answer."""
 
     def close(self) -> None:
         """Nobody asks any more."""
@@ -68,28 +76,31 @@ class Watched:
         self._every_s = every_s
         self._asked = threading.Event()
         self._latest = Reading({}, is_complete=False)
-        self._latest_at = float("-inf")
+        self._latest_at = self._heard_at = float("-inf")
         self._complete_at: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Ask until ``stop`` is set."""
         try:
             while not stop.is_set():
+                began = time.monotonic()
                 self.look()
-                stop.wait(self._every_s)
+                # By the clock and not by pauses; but whoever is slow is given a rest.
+                stop.wait(max(self._every_s / 5, began + self._every_s - time.monotonic()))
         finally:
             self._source.close()
 
     def look(self) -> None:
         """Ask once."""
         try:
-            reading = self._source.read()
+            reading = self._source.read(self._heard)
         except Exception as error:
             log.warning("state.unreadable", source=self.name, error=in_short(error))
             reading = Reading({}, is_complete=False)
         if reading.is_complete:
             self._complete_at = clock.now().timestamp()
         self._latest, self._latest_at = reading, time.monotonic()
+        self._heard()
         self._asked.set()
 
     def wait_for_first(self, seconds: float) -> None:
@@ -104,26 +115,37 @@ class Watched:
         return self._latest
 
     @property
+    def answers(self) -> bool:
+        """Whether it gave anything when it was last asked, and has not been silent since."""
+        is_silent = time.monotonic() - self._heard_at > self._every_s + _SILENT_AFTER_S
+        return bool(self.latest.values) and not is_silent
+
+    @property
     def complete_at(self) -> float | None:
         """When it last gave everything."""
         return self._complete_at
 
+    def _heard(self) -> None:
+        self._heard_at = time.monotonic()
+
 
 class State:
-    """Everything that is read, as it is known now. Without a source, its figures are left out."""
+    """Everything that is read, as it is known now. Without an ``api`` that is asked, nothing is said of it."""
 
-    def __init__(self, *, postgres: Watched, redis: Watched) -> None:
+    def __init__(self, *, postgres: Watched, redis: Watched, api: Watched | None = None) -> None:
         self._postgres = postgres
         self._redis = redis
+        self._api = api
 
     @contextmanager
     def watching(self, *, patience_s: float = 3.0) -> Iterator[None]:
-        """Ask both in the background; the block begins once each was asked, or after so many seconds."""
+        """Ask all in the background; the block begins once each was asked, or after so many seconds."""
         stop = threading.Event()
-        for each in (self._postgres, self._redis):
+        watched = [each for each in (self._postgres, self._redis, self._api) if each is not None]
+        for each in watched:
             # A daemon: one that is stuck must not keep the process from ending.
             threading.Thread(target=each.run, args=[stop], name=f"watch-{each.name}", daemon=True).start()
-        for each in (self._postgres, self._redis):
+        for each in watched:
             each.wait_for_first(patience_s)
         try:
             yield
@@ -140,6 +162,10 @@ class State:
             if watched.complete_at is not None:
                 found.put(figures.READ_AT, watched.complete_at, watched.name)
             found.values |= {figure: dict(by_labels) for figure, by_labels in latest.values.items()}
+        for part, was_read in self._postgres.latest.parts.items() if self._postgres.answers else ():
+            found.put(figures.UNREAD, not was_read, part)
+        if self._api is not None:
+            found.put(figures.API_UP, self._api.answers)
         return found.values
 
 

@@ -1,6 +1,6 @@
 -- Why:   how each command was delivered can be told, and what people did about dead letters is on record.
 -- Locks: SHARE ROW EXCLUSIVE on command and dead_letter for an instant, for two foreign keys; both tables are new.
--- Undo:  DROP TABLE dead_letter_action, apply_batch;
+-- Undo:  end all workers of this release, which write apply_batch; then DROP TABLE dead_letter_action, apply_batch;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -23,7 +23,9 @@ CREATE INDEX apply_batch_decided_at ON apply_batch (decided_at);
 
 -- What people did about a dead letter, in order. A retry is another command, with a key made of the dead letter's id and
 -- number. Each further action names the one before it, which can only be a retry: nothing follows a discard. A number is
--- given once, so that two people cannot both do what they saw to be the next thing.
+-- given once, so that two people cannot both do what they saw to be the next thing. That a retry is of the same client
+-- and asks for the same is not said here: it would take an index of command on (position, client_id, ...), on the way of
+-- every command, for rows that are written by hand. processor.dead_letters makes each retry from the dead letter itself.
 CREATE TABLE dead_letter_action (
     position bigint NOT NULL CONSTRAINT dead_letter_action_position REFERENCES dead_letter (position),
     number bigint NOT NULL CONSTRAINT dead_letter_action_number CHECK (number >= 1),

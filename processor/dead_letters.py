@@ -28,6 +28,10 @@ class CannotError(Exception):
     """What was asked for is not to be done, and nothing was. The text says why, and what to do instead."""
 
 
+class AlikeError(CannotError):
+    """The client may have what the dead letter asked for already, by another command: a retry would do it twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A dead letter, what was asked, and what people did about it. ``parent`` if it is a retry of another itself."""
@@ -36,6 +40,11 @@ class Case:
     letter: DeadLetter
     actions: Sequence[Action]
     parent: Parent | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits for somebody: nobody did anything, or the retry was refused, so that nothing was moved."""
+        return not self.actions or self.actions[-1].retry_status == "refused"
 
     @property
     def state(self) -> str:
@@ -71,8 +80,8 @@ class Preview:
     """
     What a retry would come to if it were decided now.
 
-    Without an ``outcome``, the rules break on it as before, and ``breaks_with`` says how. ``alike`` are later commands
-    of the same client that ask for the same; unless ``looked_at_all``, there may be more of them.
+    Without an ``outcome``, the rules break on it as before, and ``breaks_with`` says how. ``alike`` are other
+    commands of the same client that ask for the same; unless ``looked_at_all``, there may be more of them.
     """
 
     key: str
@@ -127,7 +136,7 @@ def check_retry(case: Case) -> None:
 
 def check_discard(case: Case) -> None:
     """Raise ``CannotError`` unless the dead letter may be discarded."""
-    if case.actions:
+    if not case.is_open:
         last = case.actions[-1]
         done = "discarded" if last.action == "discard" else f"retried as {last.retry_id}, which is {last.retry_status}"
         raise CannotError(f"it is not open any more: {last.acted_by} has dealt with it, it was {done}")
@@ -149,7 +158,7 @@ def preview(conn: Connection[Any], case: Case, *, now: datetime, rules: Rules) -
         names = sorted(row.accounts())
         ahead = {name: life.waiting(conn, name, limit=_COUNTED) for name in names}
         quarantines = life.quarantines(conn, names)
-        alike, looked_at_all = store.find_alike(conn, asked.position, asked.client_id, asked.body)
+        alike, looked_at_all = _alike(conn, case)
     decided, error = _try(books, row, now, rules)
     return Preview(
         key=case.next_key,
@@ -164,19 +173,31 @@ def preview(conn: Connection[Any], case: Case, *, now: datetime, rules: Rules) -
 
 
 def retry(
-    conn: Connection[Any], position: int, *, by: str, reason: str, now: datetime, new_id: Callable[[], UUID]
+    conn: Connection[Any],
+    position: int,
+    *,
+    by: str,
+    reason: str,
+    now: datetime,
+    new_id: Callable[[], UUID],
+    although_alike: bool = False,
 ) -> Retried:
     """
     Accept what the dead letter asked for once more, as a command of its own, in the name of the same client.
 
     The command and the record of who asked for it are written in one transaction: whatever is killed, there are both
     or neither. Two who ask at once come one after the other, and the second is told what the first did. Raises
-    ``CannotError`` if it may not be retried. The caller sends a message; if it cannot, the sweeper will.
+    ``CannotError`` if it may not be retried, and ``AlikeError`` if somebody must first have made sure that the client
+    does not have it already. The caller sends a message; if it cannot, the sweeper will.
     """
     with conn.transaction():
+        store.be_brief(conn)
         locks.lock_one(conn, locks.DEAD_LETTERS)
         case = _case(conn, position)
         check_retry(case)
+        _check_key(conn, case)
+        if not although_alike:
+            _check_alike(conn, case)
         submission = Submission(new_id(), case.asked.client_id, case.next_key, case.asked.body)
         # From here to the commit, no intake gives out a position: as if it were one itself.
         locks.lock_one(conn, locks.INTAKE)
@@ -206,6 +227,23 @@ def _case(conn: Connection[Any], position: int) -> Case:
     if not found:
         raise CannotError(f"command {position} is no dead letter")
     return found[0]
+
+
+def _alike(conn: Connection[Any], case: Case) -> tuple[Sequence[Alike], bool]:
+    asked = case.asked
+    return store.find_alike(conn, asked.position, asked.accepted_at, asked.client_id, asked.body)
+
+
+def _check_alike(conn: Connection[Any], case: Case) -> None:
+    # Once more, whatever was seen before: the client may have sent it again since.
+    alike, looked_at_all = _alike(conn, case)
+    if alike:
+        raise AlikeError(
+            f"the client {case.asked.client} has asked for the same by command {alike[-1].id}, which is "
+            f"{alike[-1].status}: if that is what it wanted, discard this one"
+        )
+    if not looked_at_all:
+        raise AlikeError(f"whether the client {case.asked.client} has asked for the same since is not known")
 
 
 def _check_key(conn: Connection[Any], case: Case) -> None:

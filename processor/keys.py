@@ -80,12 +80,14 @@ def matches(key: str, digest: bytes) -> bool:
     return hmac.compare_digest(hashlib.sha256(key.encode()).digest(), digest)
 
 
-def ensure_development_key(database_url: str, wanted: str) -> None:
-    """Make ``wanted`` a valid key, of the client ``dev`` with every scope, if it is not one yet."""
+def ensure_development_key(
+    database_url: str, wanted: str, *, client: str = "dev", scopes: Collection[str] = SCOPES
+) -> None:
+    """Make ``wanted`` a valid key, of the client ``dev`` with every scope unless told otherwise, if it is not one."""
     prefix, _ = _parts(wanted)
     with pools.connect(database_url, "florin keys") as conn:
         if all(row.prefix != prefix for row in listed(conn)):
-            create(conn, "dev", SCOPES, key=wanted)
+            create(conn, client, scopes, key=wanted)
 
 
 def _parts(key: str) -> tuple[str, bytes]:

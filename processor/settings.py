@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, AliasChoices, Field, Json, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, Json, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from processor import money
@@ -21,6 +21,10 @@ def _known_zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"no time zone {name!r}: give an IANA name such as UTC or Europe/Prague") from None
     return name
+
+
+def _words(said: object) -> object:
+    return [word.strip() for word in said.split(",") if word.strip()] if isinstance(said, str) else said
 
 
 def _http(url: SecretStr) -> SecretStr:
@@ -162,6 +166,10 @@ class Settings(RuleSettings, AlertSettings):
     # The exporter.
     exporter_every_s: Annotated[int, Field(gt=0, le=10)] = 5
     """How often the exporter reads Postgres and Redis. What is older than 15 seconds is not shown."""
+    exporter_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ()
+    """Names by which the exporter may be called, with commas between them, besides localhost and any IP address."""
+    probe_url: Annotated[SecretStr, AfterValidator(_http)] | None = None
+    """What the exporter asks to see whether the API of its host answers, such as http://127.0.0.1:8000/healthz."""
 
 
 @cache

@@ -16,7 +16,7 @@ from processor.domain.outcomes import Reason
 from processor.explaining import Life, sentence
 from processor.money import format_amount
 from processor.store.life import BatchRow
-from workers.peeking import Found, Looked
+from workers.peeking import GIVEN_UP, Found, Looked
 
 _STYLES: Final = {"applied": "green", "refused": "yellow", "failed": "red", "pending": "cyan", "held": "magenta"}
 _SHOWN: Final = 16
@@ -92,22 +92,29 @@ def _standing(life: Life, looked: Looked | None, now: datetime) -> Iterator[Row]
             yield "line", f"{account}: it is the next"
     if asked.held_at is None:
         yield "queue", _queue(looked)
+        if tries := sum(each.failures for each in looked.found) if looked else 0:
+            times = "once, and failed" if tries == 1 else f"{tries:,} times, and failed each time"
+            yield "tried", f"{times}: the workers' log says why; look there for books.contradiction"
 
 
 def _queue(looked: Looked | None) -> str:
     if looked is None:
         return "not asked: it is away, or its address is not known here"
-    if looked.found:
-        return "; ".join(map(_message, looked.found))
+    named = [each for each in looked.found if each.state != GIVEN_UP]
+    gone = len(looked.found) - len(named)
+    before = f"; given up: {gone:,} that named it before" if gone else ""
+    if named:
+        return "; ".join(map(_message, named)) + before
     if looked.at_all:
-        return "no message names it: the sweeper sends one within seconds"
-    return "no message was found that names it, but there are too many to look at all"
+        return "no message names it: the sweeper sends one within seconds" + before
+    return "no message was found that names it, but there are too many to look at all" + before
 
 
 def _message(found: Found) -> str:
     sent = f", sent {_instant(found.sent_at)}" if found.sent_at else ""
     by = f" by the {found.sent_by}" if found.sent_by else ""
-    return f"message {found.message_id} is {found.state}{sent}{by}, with {found.commands} commands"
+    commands = "1 command" if found.commands == 1 else f"{found.commands} commands"
+    return f"message {found.message_id} is {found.state}{sent}{by}, with {commands}"
 
 
 def _delivery(life: Life) -> Iterator[Row]:
@@ -187,7 +194,7 @@ def _dead_letter(life: Life) -> Iterator[Row]:
         yield "" if place else "error", plain(line)
     for action in case.actions:
         yield "action", plain(action_words(action))
-    if not case.actions:
+    if case.is_open:
         yield "to do", f"./florin dead-letters retry {life.asked.id}"
 
 

@@ -43,6 +43,11 @@ SELECT_POSITIONS: Final[LiteralString] = """
     ORDER BY position LIMIT 20
 """
 
+# Positions are given in the order of receipt.
+SELECT_OLDEST: Final[LiteralString] = """
+    SELECT least((SELECT min(position) FROM pending), (SELECT min(position) FROM held))
+"""
+
 SELECT_CLIENT: Final[LiteralString] = "SELECT EXISTS (SELECT FROM client WHERE name = %b)"
 
 # Ids of transactions begin anew in a restored cluster: the instant tells the right one.
@@ -102,7 +107,8 @@ SELECT_ADVANCE: Final[LiteralString] = """
     FROM advance JOIN command ON command.position = advance.id WHERE advance.id = %b
 """
 
-# Those that name the command, and the latest that name its accounts, with what became of telling somebody.
+# Those that name the command, and the latest that name its accounts and were not over when it came, with what became of
+# telling somebody.
 SELECT_ALERTS: Final[LiteralString] = """
     SELECT
         alert.id, proof, subject, severity, state, first_seen_at, resolved_at,
@@ -120,7 +126,10 @@ SELECT_ALERTS: Final[LiteralString] = """
     WHERE alert.position = %(position)b OR alert.id IN (
         SELECT about.id FROM unnest(%(accounts)b::text[]) AS wanted (name)
         CROSS JOIN LATERAL (
-            SELECT id FROM alert WHERE alert.account = wanted.name ORDER BY id DESC LIMIT 5
+            SELECT id FROM alert
+            WHERE alert.account = wanted.name
+                AND coalesce(resolved_at, 'infinity') >= (SELECT accepted_at FROM command WHERE position = %(position)b)
+            ORDER BY id DESC LIMIT 5
         ) AS about
     )
     ORDER BY alert.id DESC LIMIT 20
@@ -305,6 +314,13 @@ def find_at(conn: Connection[Any], positions: Collection[int]) -> list[Asked]:
     return [_asked(*row) for row in conn.execute(SELECT_BY_POSITION, [bigints(positions)])]
 
 
+def find_oldest(conn: Connection[Any]) -> Asked | None:
+    """The command that waits longest, in line or held; nothing if none does."""
+    row = conn.execute(SELECT_OLDEST).fetchone()
+    found = find_at(conn, [row[0]]) if row and row[0] is not None else []
+    return found[0] if found else None
+
+
 def client_exists(conn: Connection[Any], name: str) -> bool:
     """Whether there is a client of this name."""
     row = conn.execute(SELECT_CLIENT, [name]).fetchone()
@@ -352,7 +368,7 @@ def advance(conn: Connection[Any], position: int) -> Lent | None:
 
 
 def alerts(conn: Connection[Any], position: int, names: Collection[str]) -> Sequence[AlertLine]:
-    """The alerts that name the command, and the last ones that name its accounts."""
+    """The alerts that name the command, and the last ones that name its accounts and were not over before it."""
     return [AlertLine(*row) for row in conn.execute(SELECT_ALERTS, {"position": position, "accounts": list(names)})]
 
 

@@ -109,12 +109,18 @@ SELECT_NEXT_DAY: Final[LiteralString] = """
     GROUP BY instalment.due_on, advance.currency
 """
 
-# processor.domain.advances.arrears_minor, over all advances that have any.
+# processor.domain.advances.arrears_minor, over all advances that have any. One advance at a time: those that live are
+# found by an index, few of them are in arrears, and instalments are many.
 SELECT_ARREARS: Final[LiteralString] = """
-    SELECT advance.currency, sum(instalment.rolled_minor - instalment.paid_minor)
-    FROM advance JOIN instalment ON instalment.advance_id = advance.id
-    WHERE advance.state = 'in_arrears' AND instalment.state = 'scheduled'
-        AND instalment.rolled_minor > instalment.paid_minor
+    SELECT advance.currency, coalesce(sum(missed.left_minor), 0)
+    FROM advance
+    CROSS JOIN LATERAL (
+        SELECT sum(instalment.rolled_minor - instalment.paid_minor) AS left_minor
+        FROM instalment
+        WHERE instalment.advance_id = advance.id AND instalment.state = 'scheduled'
+            AND instalment.rolled_minor > instalment.paid_minor
+    ) AS missed
+    WHERE advance.state = 'in_arrears'
     GROUP BY advance.currency
 """
 

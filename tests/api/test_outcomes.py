@@ -313,7 +313,9 @@ def test_a_failed_command_leads_to_the_one_made_in_its_stead(api: Api, stack: St
     failed_id, position = failed(stack, api.settle(a_deposit(name, "10.50"))["id"])
     before = api.http.get(f"/v1/commands/{failed_id}").json()
     with pools.connect(stack.app_url, "test of retries") as conn:
-        retried = dead_letters.retry(conn, position, by="ann", reason="repaired", now=clock.now(), new_id=uuid7)
+        retried = dead_letters.retry(
+            conn, position, by="ann", reason="repaired", now=clock.now(), new_id=uuid7, although_alike=True
+        )
     after = api.http.get(f"/v1/commands/{failed_id}").json()
 
     assert (before["status"], before["reason"]) == ("failed", "internal_error")

@@ -5,10 +5,15 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
+import orjson
 import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,6 +26,7 @@ from exporter.figures import Figure
 from exporter.postgres import PostgresState
 from exporter.redis import RedisState
 from exporter.state import Found, Reading, State, Watched
+from processor.store import watching
 from tests.builders import RULES
 from tests.conftest import Database
 from tests.eventually import eventually
@@ -89,6 +95,63 @@ def test_a_part_that_cannot_be_read_is_left_out_and_makes_the_rest_doubtful(
     assert locked["florin_scheduler_leader"] == 0
 
 
+def test_one_part_that_cannot_be_read_is_named_and_is_not_postgres_away(
+    watched: tuple[Watched, Watched], database: Database
+) -> None:
+    """Somebody holds the table of statements: whoever reads 'nothing is settled' meanwhile stops money that moves."""
+    postgres, redis = watched
+    state = State(postgres=postgres, redis=redis)
+    exporter = Exporter(state, None)
+
+    def current() -> dict[str, Any]:
+        postgres.look()
+        return dict(orjson.loads(bytes(exporter.overview().body))["current"])
+
+    before = current()
+    with psycopg.connect(database.owner_url) as owner:
+        owner.execute("LOCK TABLE statement_file IN ACCESS EXCLUSIVE MODE")
+        locked, figures_locked = current(), by_name(state.values())
+    after = current()
+
+    assert (before["postgres_up"], before["unread"]) == (True, [])
+    assert (locked["postgres_up"], locked["unread"]) == (True, ["reconciliation"])
+    assert locked["backlog"] == 0
+    assert figures_locked["florin_postgres_up"] == 0
+    assert [figures_locked[f'florin_state_unread{{part="{part}"}}'] for part in ("line", "reconciliation")] == [0, 1]
+    assert (after["postgres_up"], after["unread"]) == (True, [])
+
+
+def test_a_slow_part_that_fails_neither_drags_others_along_nor_insists(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sum that takes too long must not be asked for on every look, nor bring all other long ones with it."""
+    asked = Counter[str]()
+
+    def counting(name: str) -> None:
+        original = getattr(watching, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            asked[name] += 1
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(watching, name, counted)
+
+    for name in ("arrears", "next_collections", "tables"):
+        counting(name)
+    source = PostgresState(database.app_url, rules=RULES)
+    with psycopg.connect(database.owner_url) as owner:
+        # Nothing but the sizes of all tables needs this one.
+        owner.execute("LOCK TABLE api_key IN ACCESS EXCLUSIVE MODE")
+        locked = [source.read() for _ in range(4)]
+    after = [source.read() for _ in range(4)]
+    source.close()
+
+    assert [each.parts["sizes"] for each in locked + after] == [False] * 7 + [True]
+    assert [each.is_complete for each in locked + after] == [False] * 7 + [True]
+    assert asked == {"arrears": 1, "next_collections": 1, "tables": 4}
+    assert locked[-1].parts["arrears"]
+
+
 def test_it_reads_over_one_connection_and_cannot_write(database: Database) -> None:
     """Whoever watches takes nothing from those who work, and changes nothing."""
     source = PostgresState(database.app_url, rules=RULES)
@@ -113,7 +176,7 @@ class Stuck:
         self.asked = 0
         self.end = threading.Event()
 
-    def read(self) -> Reading:
+    def read(self, _: Callable[[], None] | None = None) -> Reading:
         self.asked += 1
         if self.asked > 1:
             self.end.wait(30)
@@ -144,6 +207,55 @@ def test_a_source_that_hangs_is_away_and_holds_nobody_up(monkeypatch: pytest.Mon
     assert source.asked == 2
     assert "florin_backlog_commands" not in later
     assert 'florin_state_read_timestamp_seconds{source="postgres"}' in later
+
+
+def test_what_was_read_long_ago_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifteen seconds, as the manual promises; and one who is silent when it is due does not answer, long before."""
+    clock = [1_000.0]
+    monkeypatch.setattr(state, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    watched = Watched("postgres", Stuck(figures.BACKLOG), every_s=5)
+    watched.look()
+
+    def seen_after(seconds: float) -> tuple[bool, bool]:
+        clock[0] = 1_000.0 + seconds
+        return watched.answers, bool(watched.latest.values)
+
+    assert [seen_after(seconds) for seconds in (0, 8.4)] == [(True, True)] * 2
+    assert [seen_after(seconds) for seconds in (8.6, 14.9)] == [(False, True)] * 2
+    assert seen_after(15.1) == (False, False)
+
+
+def test_a_postgres_that_is_frozen_is_said_to_be_away_within_seconds(
+    database: Database, redis_url: str, servers: LocalServers
+) -> None:
+    """It refuses nobody, and answers nobody: the page must not go on showing that all is well."""
+    postgres = Watched("postgres", PostgresState(database.app_url, rules=RULES), every_s=0.5)
+    both = State(postgres=postgres, redis=Watched("redis", RedisState(redis_url), every_s=60))
+    exporter = Exporter(both, None)
+
+    def up() -> bool:
+        return bool(orjson.loads(bytes(exporter.overview().body))["current"]["postgres_up"])
+
+    with both.watching():
+        before = up()
+        with frozen(database):
+            eventually(lambda: not up())
+        eventually(up)
+
+    assert before
+
+
+@contextmanager
+def frozen(database: Database) -> Iterator[None]:
+    """Postgres's process that serves the exporter takes no turn."""
+    with psycopg.connect(database.owner_url) as owner:
+        row = owner.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'florin exporter'").fetchone()
+    assert row is not None
+    os.kill(row[0], signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(row[0], signal.SIGCONT)
 
 
 def text(exporter: Exporter) -> str:

@@ -207,6 +207,27 @@ def test_money_follows_the_bank_s_own_accounts(engine: Engine, read: Read, watch
     assert chosen(read(), *names) == chosen(after, *names)
 
 
+def test_each_account_is_read_from_its_own_checkpoint(engine: Engine, read: Read, watch: Watch) -> None:
+    """One may be further behind than the others: what a checkpoint has is not added to it once more."""
+    engine.settle(opening("alice", overdraft_limit_minor=10_000, overdraft_fee_minor=1_500))
+    engine.settle(withdraw("alice", 100))
+    with engine.pool.connection() as conn:
+        system_accounts.roll_forward(conn, now=watch())
+        older = "CREATE TEMP TABLE older AS SELECT system_checkpoint.* FROM system_checkpoint"
+        engine.rows(older + " JOIN account ON account.id = account_id WHERE account.kind = 'settlement'")
+        engine.settle(withdraw("alice", 200))
+        system_accounts.roll_forward(conn, now=watch())
+    before = chosen(read(), "system_balance_amount", "deposits_amount")
+    engine.rows(
+        "UPDATE system_checkpoint SET credits_minor = older.credits_minor, debits_minor = older.debits_minor,"
+        " up_to_xid = older.up_to_xid FROM older WHERE older.account_id = system_checkpoint.account_id"
+    )
+
+    assert before[f'system_balance_amount{{kind="fee_income",{USD[1:]}'] == 30
+    assert before[f'system_balance_amount{{kind="settlement",{USD[1:]}'] == 3
+    assert chosen(read(), "system_balance_amount", "deposits_amount") == before
+
+
 def test_what_is_due_missed_and_overdue_is_seen(engine: Engine, read: Read, watch: Watch) -> None:
     """How much will come in and when, what did not come in, and what nobody has even asked for."""
     names = (

@@ -31,7 +31,7 @@ def drawn(*taken: tuple[float, list[Metric]]) -> dict[str, Any]:
     samples = Samples()
     for at, metrics in taken:
         samples.add(at, metrics, {})
-    return samples.document(taken[-1][0])
+    return samples.document(taken[-1][0], {})
 
 
 def test_rates_are_what_was_added_between_two_samples() -> None:
@@ -47,8 +47,50 @@ def test_counters_that_begin_again_are_no_negative_payments() -> None:
     """After a restart of everything, what was counted since is what is known."""
     said = drawn((0, counted(100, 10)), (5, counted(5, 0)), (10, counted(15, 1)))
 
-    assert said["series"]["settled_per_s"] == [None, 1, 2.2]
-    assert said["refusals"] == {"insufficient_funds": [None, 0, 0.2]}
+    assert said["series"]["settled_per_s"] == [None, 1, 1.6]
+    assert said["refusals"] == {"insufficient_funds": [None, 0, 0.1]}
+
+
+def test_a_burst_is_as_high_as_prometheus_would_have_it() -> None:
+    """Both take rates over half a minute: a screen that changes its source must not show another bank."""
+    taken = [(at, counted(0 if at < 100 else 60)) for at in range(60, 160, 5)]
+    said = drawn(*((float(at), metrics) for at, metrics in taken))
+    rates = dict(zip(said["times"], said["series"]["settled_per_s"], strict=True))
+
+    assert rates[95] == 0
+    assert rates[100] == rates[125] == 2
+    assert rates[130] == 0
+
+
+def books(errors: int) -> list[Metric]:
+    """Workers that met a contradiction so many times."""
+    registry = CollectorRegistry()
+    Counter("florin_books_errors", "x", registry=registry).inc(errors)
+    return list(registry.collect())
+
+
+def test_errors_of_the_books_are_those_of_the_last_minutes() -> None:
+    """Those of last week are history; without processes, nobody knows."""
+    before = [(5.0 * n, books(7)) for n in range(3)]
+    after = [(20.0 + 5 * n, books(9)) for n in range(40)]
+
+    assert drawn(*before)["current"]["books_errors"] == 0
+    assert drawn(*before, *after[:5])["current"]["books_errors"] == 2
+    assert drawn(*before, *after)["current"]["books_errors"] == 0
+    assert drawn((0, []))["current"]["books_errors"] is None
+
+
+def test_a_scheduler_that_is_about_to_lead_is_not_missed() -> None:
+    """The first look after a start is too early; the second says what is."""
+    found = Found()
+    found.put(figures.LEADER, 0)
+    samples = Samples()
+    samples.add(0, (), found.values)
+    first = samples.document(1, found.values)["current"]["leader"]
+    samples.add(5, (), found.values)
+
+    assert first is None
+    assert samples.document(6, found.values)["current"]["leader"] is False
 
 
 def test_quantiles_are_of_the_last_minute() -> None:
@@ -93,7 +135,18 @@ def test_an_hour_is_kept() -> None:
     for at in range(KEPT + 10):
         samples.add(at, (), {})
 
-    assert samples.document(0)["times"] == list(range(10, KEPT + 10))
+    assert samples.document(0, {})["times"] == list(range(10, KEPT + 10))
+
+
+def test_a_clock_that_was_put_back_takes_what_it_said_along() -> None:
+    """Time goes up in the document, or nobody takes it for one: an hour without a page, for a clock that was set."""
+    said = drawn((0, counted(0)), (5, counted(10)), (3600, counted(20)), (3605, counted(30)), (10, counted(40)))
+    later = drawn((3600, counted(0)), (3605, counted(10)), (5, counted(20)), (10, counted(40)))
+
+    assert said["times"] == [0, 5, 10]
+    assert said["series"]["settled_per_s"][-1] == pytest.approx(6, abs=2)
+    assert later["times"] == [5, 10]
+    assert later["series"]["settled_per_s"] == [None, 4]
 
 
 def test_what_is_not_known_is_said_to_be_so() -> None:
@@ -102,7 +155,7 @@ def test_what_is_not_known_is_said_to_be_so() -> None:
     found.put(figures.POSTGRES_UP, 0)
     samples = Samples()
     samples.add(0, (), found.values)
-    said = samples.document(1)
+    said = samples.document(1, found.values)
     unknown = ("leader", "oldest_pending_s", "backlog", "dead_letters", "redis_up", "workers")
 
     assert said["current"]["postgres_up"] is False

@@ -11,8 +11,8 @@ from exporter.table import Row
 from processor import telemetry
 
 LABELS: Final = {
-    *("component", "currency", "follower", "job", "kind", "method", "pool", "proof", "queue", "reason", "result"),
-    *("route", "scope", "severity", "source", "state", "status", "table", "target", "type", "version"),
+    *("component", "currency", "follower", "job", "kind", "method", "part", "pool", "proof", "queue", "reason"),
+    *("result", "route", "scope", "severity", "source", "state", "status", "table", "target", "type", "version"),
 }
 """Each has few values, whatever happens: no id, name, key or address."""
 
@@ -24,6 +24,7 @@ UNITS: Final = (
 
 WITHOUT_UNIT: Final = {
     *("florin_build_info", "florin_postgres_up", "florin_redis_up", "florin_scheduler_leader", "florin_processes"),
+    *("florin_api_up", "florin_state_unread"),
     *("florin_advances_incomplete", "florin_alerts_open", "florin_dead_letters_open", "florin_statement_breaks_open"),
     *("florin_proof_breaks", "florin_seal_height", "florin_seal_leaves", "florin_seal_hash_prefix"),
     *("florin_redis_connected_clients", "florin_postgres_lock_waiters"),

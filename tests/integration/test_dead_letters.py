@@ -10,21 +10,27 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import Connection
+from psycopg import Connection, errors
 from typer.testing import CliRunner, Result
 from uuid_utils.compat import uuid7
 
 from cli.main import app
+from processor import alerts, clock, dead_letters, pools
 from processor import apply as apply_module
-from processor import clock, dead_letters, pools
-from processor.dead_letters import CannotError, Retried
+from processor.breaks import Break
+from processor.dead_letters import AlikeError, CannotError, Retried
 from processor.domain.books import Books
 from processor.domain.decide import Decided, decide
 from processor.store import commands as command_store
 from processor.store import dead_letters as store
+from processor.store import locks
 from processor.submissions import CommandBody, Submission
 from tests.builders import RULES, advance, deposit, opening, transfer, withdraw
+from tests.conftest import Database
 from tests.engine import Engine
+from tests.eventually import eventually
+
+ALICE_IS_BROKEN = Break("chain", "account:alice", expected="1", found="2", advice="Look.", account="alice")
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -144,15 +150,34 @@ def test_after_a_refusal_it_may_be_retried_once_more(
     first = retry(conn, position)
 
     assert apply_retry(engine, first) == ("refused", "account_not_found")
+    assert store.dead_letters_open(conn)[0] == 1
+    assert store.list_positions(conn, every=False, limit=9) == [position]
 
     engine.settle(opening("alice"))
     second = retry(conn, position)
 
     assert second.idempotency_key.endswith(":2")
+    assert store.dead_letters_open(conn)[0] == 0
     assert apply_retry(engine, second) == ("applied", None)
     assert engine.balances() == {"alice": 500}
+    assert store.list_positions(conn, every=False, limit=9) == []
     with pytest.raises(CannotError, match="retried already"):
         retry(conn, position)
+
+
+def test_after_a_refusal_it_may_be_discarded(
+    engine: Engine, fail_once: Callable[..., int], conn: Connection, florin: Callable[..., Result]
+) -> None:
+    """It waits for somebody again, in the list and in the count, until somebody says that nothing is to be done."""
+    position = fail_once(deposit("alice", 500))
+    apply_retry(engine, retry(conn, position))
+    before = florin("dead-letters", "list", "--json")
+    dead_letters.discard(conn, position, by="ann", reason="no such account", now=clock.now())
+    after = florin("dead-letters", "list")
+
+    assert [(each["state"], each["open"]) for each in orjson.loads(before.stdout)] == [("retried: refused", True)]
+    assert (before.exit_code, after.exit_code) == (1, 0)
+    assert [action for _, _, action, *_ in actions(engine)] == ["retry", "discard"]
 
 
 def test_a_retry_that_fails_is_a_dead_letter_of_its_own(
@@ -297,6 +322,53 @@ def test_two_people_at_once_retry_it_once(
     assert len(actions(engine)) == 1
 
 
+def test_a_retry_stands_in_line_with_the_intakes(
+    engine: Engine, fail_once: Callable[..., int], database: Database
+) -> None:
+    """Positions become visible in their order only if nobody gives out one beside the intake that is at work."""
+    engine.settle(opening("alice"))
+    position = fail_once(deposit("alice", 500))
+
+    def one() -> Retried:
+        with pools.connect(database.app_url, "waits") as conn:
+            return retry(conn, position)
+
+    with psycopg.connect(database.app_url) as intake, ThreadPoolExecutor(1) as people:
+        locks.lock_one(intake, locks.INTAKE)
+        waiting = people.submit(one)
+        eventually(lambda: engine.rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+        early = waiting.done()
+        intake.rollback()
+        retried = waiting.result()
+
+    assert not early
+    assert apply_retry(engine, retried) == ("applied", None)
+
+
+def test_whoever_is_paused_in_a_retry_stops_no_intake_for_long(
+    engine: Engine, fail_once: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop's lid is closed with the intake's lock in hand: Postgres ends the session before clients give up."""
+    engine.settle(opening("alice"))
+    position = fail_once(deposit("alice", 500))
+    original = store.add_action
+
+    def paused(*args: Any, **kwargs: Any) -> None:
+        with pools.connect(engine.database.app_url, "intake", lock_timeout="6s") as intake, intake.transaction():
+            locks.lock_one(intake, locks.INTAKE)
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(store, "add_action", paused)
+    with (
+        pools.connect(engine.database.app_url, "paused") as conn,
+        pytest.raises(errors.IdleInTransactionSessionTimeout),
+    ):
+        retry(conn, position)
+
+    assert actions(engine) == []
+    assert engine.pending() == []
+
+
 def test_postgres_refuses_a_second_retry_without_the_lock(
     engine: Engine, fail_once: Callable[..., int], conn: Connection
 ) -> None:
@@ -407,18 +479,74 @@ def test_the_preview_says_what_the_retry_then_does(
 def test_the_preview_shows_what_the_client_sent_again(
     engine: Engine, fail_once: Callable[..., int], conn: Connection
 ) -> None:
-    """Told 'failed', a client may have asked under a new key: a retry as well would pay twice."""
-    engine.settle(opening("alice"), opening("bob"), deposit("alice", 500))
+    """Told 'failed', a client may have asked under a new key, or have done so before: a retry would pay twice."""
+    engine.settle(opening("alice"), opening("bob"))
+    old, early = engine.settle(deposit("alice", 500), deposit("alice", 500))
+    engine.rows("UPDATE command SET accepted_at = accepted_at - interval '25 hours' WHERE position = %s", [old])
     position = fail_once(deposit("alice", 500))
     (again,) = engine.settle(deposit("alice", 500))
     engine.settle(deposit("alice", 501), withdraw("alice", 500), deposit("bob", 500))
+    engine.answers([Submission(uuid7(), 2, "of another client", deposit("alice", 500))])
+    engine.drain()
     (waiting,) = engine.accept(deposit("alice", 500))
     (case,) = dead_letters.cases(conn, [position])
     shown = dead_letters.preview(conn, case, now=clock.now(), rules=RULES)
 
-    assert [(each.position, each.status) for each in shown.alike] == [(again, "applied"), (waiting, "pending")]
+    assert [(each.position, each.status) for each in shown.alike] == [
+        *((early, "applied"), (again, "applied"), (waiting, "pending"))
+    ]
     assert shown.looked_at_all
     assert shown.ahead == {"alice": 1}
+
+
+@pytest.mark.parametrize("twin", ["applied before", "applied after", "pending", "held", "not to be known"])
+def test_what_the_client_may_have_already_is_not_retried_unless_somebody_insists(
+    engine: Engine,
+    fail_once: Callable[..., int],
+    florin: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    twin: str,
+) -> None:
+    """Whoever copies the line with --yes from a runbook must not pay twice: the client is asked first."""
+    engine.settle(opening("alice"))
+    if twin == "applied before":
+        engine.settle(deposit("alice", 500))
+    position = fail_once(deposit("alice", 500))
+    if twin == "applied after":
+        engine.settle(deposit("alice", 500))
+    elif twin == "pending":
+        engine.accept(deposit("alice", 500))
+    elif twin == "held":
+        with engine.pool.connection() as conn:
+            alerts.report(conn, "chain", [ALICE_IS_BROKEN], now=clock.now())
+        engine.settle(deposit("alice", 500))
+    elif twin == "not to be known":
+        monkeypatch.setattr(store, "LOOK_BACK", 1)
+        engine.settle(deposit("alice", 7))
+    arguments = ("dead-letters", "retry", str(position), "--reason", "repaired", "--yes")
+    refused = florin(*arguments)
+    before = actions(engine)
+    insisted = florin(*arguments, "--although-alike")
+
+    assert (refused.exit_code, before) == (4, [])
+    assert "--although-alike" in refused.stderr
+    assert f", which is {twin.split(maxsplit=1)[0]}" in refused.stderr or twin == "not to be known"
+    assert (insisted.exit_code, len(actions(engine))) == (0, 1)
+
+
+def test_what_was_sent_again_after_somebody_looked_is_not_retried(
+    engine: Engine, fail_once: Callable[..., int], conn: Connection
+) -> None:
+    """Between the preview and the retry, minutes may pass: what counts is what there is when it is done."""
+    engine.settle(opening("alice"))
+    position = fail_once(deposit("alice", 500))
+    shown = dead_letters.preview(conn, dead_letters.cases(conn, [position])[0], now=clock.now(), rules=RULES)
+    engine.accept(deposit("alice", 500))
+
+    assert (shown.alike, shown.looked_at_all) == ([], True)
+    with pytest.raises(AlikeError, match="which is pending"):
+        retry(conn, position)
+    assert actions(engine) == []
 
 
 def test_the_preview_says_when_it_could_not_look_back_far_enough(

@@ -161,6 +161,67 @@ def test_a_pending_one_says_who_is_before_it_and_which_message_names_it(
     assert [(each["state"], each["commands"]) for each in sent.messages] == [("ready", 1)]
 
 
+def test_a_message_that_was_tried_and_failed_says_so(engine: Engine, explained: Explain, redis_url: str) -> None:
+    """'It is the next' is not why it waits: the workers have tried, and their log says what is wrong with the books."""
+    (position,) = engine.accept(opening("alice"))
+    broker = make_broker(redis_url)
+    (batch,), engine.queue = engine.queue, []
+    sent = message(batch)
+    untried = explained(position)
+    broker.enqueue(sent.copy(options={**sent.options, "retries": 3}))
+    tried = explained(position)
+    for consumed in broker.consume("commands", timeout=1000):
+        assert consumed is not None
+        consumed.fail()
+        broker.consume("commands").nack(consumed)
+        break
+    given_up = explained(position)
+
+    assert "books.contradiction" not in untried.screen
+    assert [(each["state"], each["failures"]) for each in tried.messages] == [("ready", 3)]
+    assert "3 times, and failed each time" in " ".join(tried.screen.split())
+    assert "books.contradiction" in tried.screen
+    assert "with 1 command" in " ".join(tried.screen.split())
+    assert "1 commands" not in tried.screen
+    assert [(each["state"], each["failures"]) for each in given_up.messages] == [("given up", 4)]
+    assert "given up: 1 that named it before" in " ".join(given_up.screen.split())
+
+
+def test_the_oldest_is_whoever_waits_longest(engine: Engine, florin: Callable[..., Result]) -> None:
+    """The page says for how long the oldest command waits, and an alert wakes somebody: which one is it?"""
+    nobody = florin("explain", "--oldest")
+    engine.settle(opening("alice"))
+    engine.accept(deposit("alice", 2), deposit("alice", 3))
+    in_line = florin("explain", "--oldest")
+    engine.rows("INSERT INTO held (position, account_key, held_at) SELECT position, account_key, now() FROM pending")
+    engine.rows("DELETE FROM pending")
+    engine.accept(opening("bob"))
+    held = florin("explain", "--oldest")
+    wrong = [florin("explain"), florin("explain", "1", "--oldest"), florin("explain", "--oldest", "--client", "acme")]
+
+    assert (nobody.exit_code, nobody.stdout) == (0, "No command waits, neither in line nor held.\n")
+    assert "deposit 0.02 USD to alice" in in_line.stdout
+    assert in_line.stdout.startswith("pending")
+    assert "deposit 0.02 USD to alice" in held.stdout
+    assert held.stdout.startswith("held")
+    assert [each.exit_code for each in wrong] == [2, 2, 2]
+
+
+def test_alerts_that_were_over_before_are_not_its_own(engine: Engine, explained: Explain) -> None:
+    """An account that was mended in spring has nothing to do with a payment of today."""
+    engine.settle(opening("alice"))
+    insert = (
+        "INSERT INTO alert (proof, subject, account, severity, expected, found, advice, first_seen_at, last_seen_at,"
+        " state, resolved_at) SELECT 'chain', 'account:alice', 'alice', 'page', '1', '2', 'Look.',"
+        " now() - interval '1 day', now() - interval '1 day', 'resolved', now() + %s::interval"
+    )
+    engine.rows(insert, ["-1 hour"])
+    (position,) = engine.settle(deposit("alice", 1))
+    engine.rows(insert, ["1 hour"])
+
+    assert [each["id"] for each in explained(position).alerts] == [2]
+
+
 def test_a_queue_that_is_away_is_no_trouble(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis down is when it is asked: what Postgres knows is shown all the same."""
     monkeypatch.delenv("FLORIN_API", raising=False)

@@ -1,6 +1,7 @@
 """`florin top` on a real exporter and in a (pseudo-)terminal: it draws, follows the window, and ends when asked."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -23,6 +24,7 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from cli.servers.process import wait_until
 from tests.conftest import Database
+from tests.ops.figures_stub import send, stub_exporter
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
@@ -168,6 +170,38 @@ def test_one_frame_for_a_script(exporter: Exporter) -> None:
     assert widest(narrow) <= 80
 
 
+def test_what_fires_in_prometheus_is_shown(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at a terminal must not see less than whoever looks at the page, or is called."""
+    fires = {
+        "labels": {"alertname": "Burning", "severity": "page"},
+        "annotations": {"summary": "A budget burns"},
+        "state": "firing",
+        "activeAt": "2026-01-01T00:00:00Z",
+    }
+    with stub_exporter() as prometheus:
+        prometheus.answers(lambda it: send(it, json.dumps({"data": {"alerts": [fires]}}).encode()))
+        monkeypatch.setenv("FLORIN_PROMETHEUS_URL", prometheus.url)
+        assert wait_until(
+            lambda: florin("top", "--once", "--exporter", exporter.url).exit_code == 0, timeout_s=_PATIENCE_S
+        )
+        with_it = florin("top", "--once", "--exporter", exporter.url).stdout
+        prometheus.answers(lambda it: send(it, b"", status=500))
+        without = florin("top", "--once", "--exporter", exporter.url).stdout
+
+    assert with_it.startswith(" STUCK  Alert Burning\n    A budget burns")
+    assert re.search(r"Burning +page", with_it)
+    assert "Florin's own only" in without
+
+
+def test_an_exporter_that_hangs_is_not_said_to_be_missing(exporter: Exporter) -> None:
+    """Starting what runs already helps nobody."""
+    exporter.kill()
+    hung = florin("top", "--once", "--exporter", exporter.url)
+
+    assert "hangs, restart it" in hung.stderr
+    assert "./florin up" not in hung.stderr
+
+
 def test_it_draws_follows_the_window_and_ends_with_q(exporter: Exporter) -> None:
     """The terminal afterwards is as it was before: nobody has to type `reset` blindly."""
     with terminal("--exporter", exporter.url) as window:
@@ -221,6 +255,6 @@ def test_where_there_is_no_stack_it_says_how_to_start_one(data_dir: Path) -> Non
     piped = florin("top", "--exporter", "http://127.0.0.1:1")
 
     assert (nobody.exit_code, wrong.exit_code, odd.exit_code, piped.exit_code) == (1, 1, 1, 2)
-    assert "./florin up" in nobody.stderr
+    assert nobody.stderr.count("./florin up") == wrong.stderr.count("./florin up") == 1
     assert "does not answer" in wrong.stderr
     assert "--once" in piped.stderr
