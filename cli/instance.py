@@ -29,6 +29,7 @@ class Stack:
     exporter: str | None = None
     prometheus: str | None = None
     alertmanager: str | None = None
+    ops_key: str | None = None
 
 
 def find(data_dir: Path = DEFAULT_DATA_DIR) -> Stack:

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "alerts": "cli.alerts:app",
     "quarantine": "cli.alerts:quarantine_app",
     "dead-letters": "cli.dead_letters:app",
+    "queue": "cli.queue:app",
     "explain": "cli.explain:explain",
     "top": "cli.top:top",
     "simulate": "cli.simulate:simulate",

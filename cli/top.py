@@ -19,7 +19,7 @@ from cli.addresses import DataDir
 from cli.failing import fail
 from cli.instance import DEFAULT_DATA_DIR, NoStackError, find
 from cli.watching.frame import frame
-from cli.watching.source import AwayError, Seen, Watch, read
+from cli.watching.source import AwayError, Places, Seen, Watch, read
 from processor import clock
 
 _FIRST_WITHIN_S: Final = 2.0
@@ -43,18 +43,18 @@ def top(
     """
     console = Console(highlight=False, emoji=False)
     try:
-        address = _address(exporter, data_dir)
+        places = _places(exporter, data_dir)
         if once:
-            console.print(frame(Seen(read(address)), width=console.width, now=clock.now().timestamp()))
+            console.print(frame(Seen(read(places)), width=console.width, now=clock.now().timestamp()))
             return
     except AwayError as error:
-        fail(f"{error}: is the stack running? ./florin up starts one")
+        fail(str(error))
     if not (console.is_terminal and sys.stdin.isatty()):
         fail("this needs a terminal: --once prints one frame", exit_code=2)
 
-    def now_at() -> str:
+    def now_at() -> Places:
         # A stack that was started again may have other ports.
-        return _address(exporter, data_dir)
+        return _places(exporter, data_dir)
 
     with Watch(now_at, every_s) as watch:
         watch.await_first(_FIRST_WITHIN_S)
@@ -97,14 +97,14 @@ def _ended(keyboard: int, timeout_s: float) -> bool:
     return False
 
 
-def _address(exporter: str | None, data_dir: Path | None) -> str:
+def _places(exporter: str | None, data_dir: Path | None) -> Places:
     named = exporter or (os.environ.get("FLORIN_EXPORTER_URL") if data_dir is None else None)
     if named:
-        return named
+        return Places(named, os.environ.get("FLORIN_PROMETHEUS_URL"))
     try:
         stack = find(data_dir or DEFAULT_DATA_DIR)
     except (NoStackError, OSError) as error:
         raise AwayError(str(error)) from None
     if stack.exporter is None:
         raise AwayError("the stack has no exporter that is known here: set FLORIN_EXPORTER_URL")
-    return stack.exporter
+    return Places(stack.exporter, stack.prometheus)

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,7 @@ class Running:
 
     def description(self) -> str:
         """What is where, for people: no passwords, but the key, which is for trying things out."""
-        api, key = self.where.api, self.where.api_key
+        api, key, ops_key = self.where.api, self.where.api_key, self.where.ops_key
         folder = self.servers.data_dir.path
         places = [str(folder)]
         if self.servers.postgres in self.servers.running and not self.servers.postgres.cluster.is_relative_to(folder):
@@ -89,7 +89,7 @@ class Running:
 Florin is running. Ctrl-C stops it.
 
   API        {api}   (documentation: {api}/docs)
-  Operations {api}/ops#key={key}
+  Operations {api}/ops#key={ops_key}
 {self._figures()}
   Postgres   {without_password(str(self.where.database_url))}
   Redis      {without_password(str(self.where.redis_url))}
@@ -134,9 +134,12 @@ def running(data_dir: Path, *, port: int, workers: int, api_processes: int, inst
         environment.pop("DATABASE_OWNER_URL", None)  # Only migrations may change the schema.
         migrate(data, {**environment, "DATABASE_OWNER_URL": owner_url})
         api_key = development_key(data, app_url)
+        # Its link is passed around and stands on walls: it may look, and nothing else.
+        ops_key = development_key(data, app_url, file="ops_key", client="dev-ops", scopes=[keys.OPS])
         exporter = f"http://127.0.0.1:{figures.getsockname()[1]}"
         watching = monitoring.prepare(installed, data, exporter=exporter, say=say)
         environment["FLORIN_EXPORTER_URL"] = exporter
+        environment["FLORIN_PROBE_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/healthz"
         if watching.prometheus is not None:
             environment["FLORIN_PROMETHEUS_URL"] = watching.prometheus
         with Supervisor(
@@ -164,6 +167,7 @@ def running(data_dir: Path, *, port: int, workers: int, api_processes: int, inst
                 exporter,
                 watching.prometheus,
                 watching.alertmanager,
+                ops_key,
             )
             publish(data.path, where)
             try:
@@ -217,14 +221,21 @@ def migrate(data: DataDir, environment: Mapping[str, str]) -> None:
         raise ServersError(log.read_bytes()[before:].decode(errors="replace").strip() or "the migrations failed")
 
 
-def development_key(data: DataDir, database_url: str) -> str:
-    """Return the key of this data directory, and make sure that the database knows it."""
-    path = data.path / "api_key"
+def development_key(
+    data: DataDir,
+    database_url: str,
+    *,
+    file: str = "api_key",
+    client: str = "dev",
+    scopes: Collection[str] = keys.SCOPES,
+) -> str:
+    """Return the key in this file of the data directory, and make sure that the database knows it."""
+    path = data.path / file
     if not path.exists():
         write_private(path, keys.generate())
     key = path.read_text().strip()
     try:
-        keys.ensure_development_key(database_url, key)
+        keys.ensure_development_key(database_url, key, client=client, scopes=scopes)
     except psycopg.Error as error:
         raise ServersError(f"the development key cannot be stored: {error}") from error
     return key

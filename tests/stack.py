@@ -154,6 +154,7 @@ class Stack:
                 env={
                     "PATH": os.environ["PATH"],
                     "FLORIN_EXPORTER_URL": self.metrics_url,
+                    "FLORIN_PROBE_URL": f"{self.url}/healthz",
                     **self._settings,
                     "PROMETHEUS_MULTIPROC_DIR": str(self.metrics),
                     "FLORIN_READY_FD": str(theirs),

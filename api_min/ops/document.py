@@ -48,6 +48,16 @@ class Alert(_Part):
     oldest_age_s: Age | None = None
 
 
+class Firing(_Part):
+    """An alert that fires in Prometheus."""
+
+    name: Word
+    severity: Word = ""
+    age_s: Age | None = None
+    summary: Annotated[str, Field(max_length=500)] = ""
+    runbook_url: Annotated[str, Field(max_length=500)] = ""
+
+
 class Proof(_Part):
     """When a proof last passed; null if it never did."""
 
@@ -93,6 +103,7 @@ class Current(_Part):
     """How things are. Null is what could not be read."""
 
     postgres_up: bool | None = None
+    unread: list[Word] = Field(default_factory=list, max_length=50, description="What Postgres did not give in time")
     redis_up: bool | None = None
     leader: bool | None = None
     workers: Count | None = None
@@ -101,7 +112,14 @@ class Current(_Part):
     held_commands: Count | None = None
     quarantined_accounts: Count | None = None
     dead_letters: Count | None = None
+    books_errors: Annotated[
+        Count | None, Field(description="Batches that workers refused to record in the last minutes")
+    ] = None
     alerts: list[Alert] = Field(default_factory=list, max_length=200)
+    firing: Annotated[
+        list[Firing] | None,
+        Field(max_length=200, description="What fires in Prometheus; null if it was not asked, or did not say"),
+    ] = None
     proofs: list[Proof] = Field(default_factory=list, max_length=200)
     jobs: list[Job] = Field(default_factory=list, max_length=200)
     next_collections: list[Collection] = Field(default_factory=list, max_length=200)
@@ -160,6 +178,12 @@ class Overview(_Part):
             }
         )
         return self.model_copy(update={"current": current})
+
+    def waits(self) -> list[tuple[float, float]]:
+        """How long the oldest command waited at each instant for which that is known, oldest first."""
+        return [
+            (at, value) for at, value in zip(self.times, self.series.oldest_pending_s, strict=True) if value is not None
+        ]
 
     def settled_now_per_s(self) -> float | None:
         """The newest known speed, if it is of the last points: the very last one is often not there yet."""

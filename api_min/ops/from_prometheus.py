@@ -3,17 +3,24 @@
 import asyncio
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from api_min.ops import queries
-from api_min.ops.document import SECONDS, Overview, Span
+from api_min.ops.document import SECONDS, Current, Firing, Overview, Span
 from api_min.ops.sources import SourceError, get_json
 
 _MOST_POINTS: Final = 360
 _SHORTEST_STEP_S: Final = 5
+_SHORTEST_WINDOW_S: Final = 30
+"""What the exporter takes its own rates over."""
+_LONGEST_SCRAPE_S: Final = 60
+_QUANTILES_S: Final = 60
+_SEVERITIES: Final = ("page", "ticket")
+"""Those of Florin's rules. In a Prometheus that others use as well, alerts with other labels are theirs."""
 
 
 class _Line(BaseModel):
@@ -35,27 +42,31 @@ class _Answer(BaseModel):
 async def read(client: httpx.AsyncClient, url: str, span: Span, *, now: float) -> Overview:
     """Ask the Prometheus at ``url``, everything at once. Raises ``SourceError``, also if it knows nothing of Florin."""
     step_s = max(_SHORTEST_STEP_S, SECONDS[span] // _MOST_POINTS)
-    window = f"{max(60, 4 * step_s)}s"
+    window_s = _window_s(_single(await _instant(client, url, queries.SCRAPES)), step_s)
+    window, of_quantiles = f"{window_s}s", f"{max(_QUANTILES_S, window_s)}s"
     # On whole steps, so that a point that was drawn stays where it is.
     end = int(now // step_s) * step_s
     times = list(range(end - SECONDS[span], end + 1, step_s))
-    instants = (queries.READ_AT, queries.state(), queries.WORKERS, queries.VERSION)
+    instants = (queries.READ_AT, queries.state(), queries.WORKERS, queries.VERSION, queries.BOOKS_ERRORS)
     lines = {
         "settled_per_s": queries.settled_per_s(window),
         "accepted_per_s": queries.accepted_per_s(window),
         "oldest_pending_s": queries.OLDEST_PENDING,
-        "p50_s": queries.receipt_to_outcome_s(0.5, window),
-        "p99_s": queries.receipt_to_outcome_s(0.99, window),
+        "p50_s": queries.receipt_to_outcome_s(0.5, of_quantiles),
+        "p99_s": queries.receipt_to_outcome_s(0.99, of_quantiles),
         "backlog": queries.BACKLOG,
     }
     asked = [_instant(client, url, query) for query in instants]
     asked += [_range(client, url, query, times, step_s) for query in (*lines.values(), queries.refused_per_s(window))]
-    read_at, state, workers, version, *drawn, refusals = await asyncio.gather(*asked)
+    fires, answers = await asyncio.gather(_firing(client, url, now), asyncio.gather(*asked))
+    read_at, state, workers, version, errors, *drawn, refusals = answers
     seen_at = _single(read_at)
     if seen_at is None:
         raise SourceError("it has no figures of Florin's: does it scrape the exporter?")
     current = _current(state, now) | {
         "workers": _whole(_single(workers)),
+        "books_errors": _whole(_single(errors)),
+        "firing": fires,
         "version": next((line.metric.get("version") for line in version), None),
     }
     document = {
@@ -73,6 +84,70 @@ async def read(client: httpx.AsyncClient, url: str, span: Span, *, now: float) -
         return Overview.model_validate(document)
     except ValidationError:
         raise SourceError("its figures make no sense") from None
+
+
+def with_state(overview: Overview, newer: Current) -> Overview:
+    """
+    The same with what the exporter of this host has read of Postgres and Redis since the last scrape.
+
+    That state is everybody's. What processes count or say is each host's own, and stays as Prometheus added it up.
+    """
+    old = overview.current
+    periods = {each.job: each.period_s for each in old.jobs}
+    jobs = [each.model_copy(update={"period_s": each.period_s or periods.get(each.job)}) for each in newer.jobs]
+    kept = {"workers": old.workers, "firing": old.firing, "books_errors": old.books_errors, "jobs": jobs}
+    return overview.model_copy(update={"current": newer.model_copy(update=kept)})
+
+
+def firing(document: Any, now: float) -> list[Firing] | None:
+    """The alerts that fire by an answer of ``/api/v1/alerts``, the most urgent first; ``None`` if it is not one."""
+    try:
+        alerts = _Alerts.model_validate(document).data.alerts
+        found = [
+            Firing(
+                name=each.labels.get("alertname", "")[:100],
+                severity=each.labels["severity"],
+                age_s=max(0.0, now - each.active_at.timestamp()) if each.active_at else None,
+                summary=each.annotations.get("summary", "")[:500],
+                runbook_url=each.annotations.get("runbook_url", "")[:500],
+            )
+            for each in alerts
+            if each.state == "firing" and each.labels.get("severity") in _SEVERITIES
+        ]
+    except (ValidationError, ValueError, OverflowError):
+        return None
+    found.sort(key=lambda each: (_SEVERITIES.index(each.severity), -(each.age_s or 0.0)))
+    return found[:200]
+
+
+class _Alert(BaseModel):
+    """One of Prometheus's, pending or firing."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str] = {}
+    state: str
+    active_at: datetime | None = Field(None, alias="activeAt")
+
+
+class _AlertsData(BaseModel):
+    alerts: list[_Alert]
+
+
+class _Alerts(BaseModel):
+    data: _AlertsData
+
+
+async def _firing(client: httpx.AsyncClient, url: str, now: float) -> list[Firing] | None:
+    try:
+        return firing(await get_json(client, f"{url.rstrip('/')}/api/v1/alerts"), now)
+    except SourceError:
+        return None  # Something that speaks PromQL, but has no rules.
+
+
+def _window_s(scrapes: float | None, step_s: int) -> int:
+    """As short as possible, or a burst is spread out until it is none; yet nothing may fall between two points."""
+    scrape_s = min(_LONGEST_SCRAPE_S, 60 / scrapes) if scrapes else _LONGEST_SCRAPE_S
+    return math.ceil(max(_SHORTEST_WINDOW_S, 4 * scrape_s, step_s + scrape_s))
 
 
 async def _instant(client: httpx.AsyncClient, url: str, query: str) -> list[_Line]:
@@ -93,8 +168,11 @@ def _lines(document: Any) -> list[_Line]:
 
 def _current(lines: Iterable[_Line], now: float) -> dict[str, Any]:
     figures = _Figures(lines)
+    unread = figures.all("florin_state_unread")
     return {
-        "postgres_up": _yes(figures.one("florin_postgres_up")),
+        # Whether it answers; the figure of that name is whether it answers everything.
+        "postgres_up": bool(unread) or _yes(figures.one("florin_postgres_up")),
+        "unread": sorted(labels.get("part", "") for labels, is_unread in unread if is_unread),
         "redis_up": _yes(figures.one("florin_redis_up")),
         "leader": _yes(figures.one("florin_scheduler_leader")),
         "oldest_pending_s": figures.one("florin_oldest_pending_age_seconds"),

@@ -5,6 +5,7 @@ from typing import Final
 
 STATE: Final = (
     "florin_postgres_up",
+    "florin_state_unread",
     "florin_redis_up",
     "florin_scheduler_leader",
     "florin_oldest_pending_age_seconds",
@@ -30,8 +31,12 @@ STATE: Final = (
 READ_AT: Final = "max(timestamp(florin_postgres_up))"
 """When an exporter was last scraped. Nothing comes back once none is."""
 
+SCRAPES: Final = "max(count_over_time(florin_postgres_up[1m]))"
+"""How often an exporter was scraped in the last minute: no rate can be taken over less than a few of these."""
+
 WORKERS: Final = 'sum(florin_processes{component="worker"})'
 VERSION: Final = 'max by (version) (florin_build_info{component="exporter"})'
+BOOKS_ERRORS: Final = "sum(increase(florin_books_errors_total[3m]))"
 OLDEST_PENDING: Final = "max(florin_oldest_pending_age_seconds)"
 BACKLOG: Final = "max(florin_backlog_commands)"
 
@@ -39,7 +44,7 @@ BACKLOG: Final = "max(florin_backlog_commands)"
 def state(names: Sequence[str] = STATE) -> str:
     """All of these at once, by whatever labels they have: one question instead of twenty."""
     short = "|".join(name.removeprefix("florin_") for name in names)
-    return f'max by (__name__, currency, job, proof, severity) ({{__name__=~"florin_({short})"}})'
+    return f'max by (__name__, currency, job, part, proof, severity) ({{__name__=~"florin_({short})"}})'
 
 
 def settled_per_s(window: str) -> str:

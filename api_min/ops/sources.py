@@ -14,6 +14,10 @@ class SourceError(Exception):
     """A source of figures does not answer, or not with figures. The text says what to look at."""
 
 
+class HangingError(SourceError):
+    """It is there, or something is, but says nothing."""
+
+
 async def get_json(client: httpx.AsyncClient, url: str, parameters: Mapping[str, str] | None = None) -> Any:
     """
     The JSON at ``url``. Raises ``SourceError`` for any other answer, and for one that is too long.
@@ -32,6 +36,8 @@ async def get_json(client: httpx.AsyncClient, url: str, parameters: Mapping[str,
                 if len(body) > MOST_BYTES:
                     raise SourceError(f"its answer is longer than {MOST_BYTES:,} bytes")
         return orjson.loads(body)
+    except httpx.ReadTimeout as error:
+        raise HangingError(f"it runs, but does not answer within {PATIENCE_S:.0f} s ({type(error).__name__})") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SourceError(f"it does not answer ({type(error).__name__})") from None
     except orjson.JSONDecodeError:

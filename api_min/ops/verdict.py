@@ -1,10 +1,12 @@
 """Is money stuck? The figures in, a level and sentences out, the most important first."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
-from api_min.ops.document import Alert, Current
+from api_min.ops.document import Alert, Current, Firing
 
 Level = Literal["ok", "warning", "stuck"]
 
@@ -15,6 +17,10 @@ STUCK_S: Final = 60.0
 OLD_S: Final = 30.0
 """Twice as long as anybody waits between two looks. Above this, figures say nothing of now."""
 _UNPROVEN_S: Final = 600.0
+_AS_THE_CLOCK: Final = 0.85
+"""Seconds by which something that is never reached grows older each second, read by a clock that is a little off."""
+OF_OUR_OWN: Final = ("BooksBroken", "TicketAlertsOpen")
+"""Alerts of Prometheus that only say that there are Florin's own."""
 _OVERDUE_S: Final = 900.0
 """A backlog that is worked through may be this old; what is older is a break by the proofs too."""
 
@@ -26,15 +32,29 @@ class Verdict(BaseModel):
     words: list[str] = Field(examples=[["Money is stuck: the oldest command waits 4 min, no worker runs"]])
 
 
-def judge(current: Current, *, settled_per_s: float | None, age_s: float) -> Verdict:
-    """What ``current``, which was read ``age_s`` seconds ago, comes to."""
-    stuck = [*_no_database(current), *_waiting_too_long(current, settled_per_s), *_alerts(current.alerts, "page")]
+def judge(
+    current: Current, *, settled_per_s: float | None, age_s: float, waits: Sequence[tuple[float, float]] = ()
+) -> Verdict:
+    """
+    What ``current``, which was read ``age_s`` seconds ago, comes to.
+
+    ``waits`` is how long the oldest command waited at instants until now: whether the line moves, or only its end.
+    """
+    line = Line(current, settled_per_s, waits)
+    stuck = [
+        *_no_database(current),
+        *(_books_errors(current) or _waiting_too_long(line)),
+        *_alerts(current.alerts, "page"),
+        *_firing(line, "page"),
+    ]
     warning = [
         *_old(age_s),
-        *_slow(current, settled_per_s),
-        *_missing(current, settled_per_s),
+        *_unread(current),
+        *_slow(line),
+        *_missing(line),
         *_left_over(current),
         *_alerts(current.alerts, "ticket"),
+        *_firing(line, "ticket"),
         *_late(current),
     ]
     if stuck:
@@ -42,6 +62,46 @@ def judge(current: Current, *, settled_per_s: float | None, age_s: float) -> Ver
     if warning:
         return Verdict(level="warning", words=warning)
     return Verdict(level="ok", words=_fine(current, settled_per_s or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Those who wait, how fast they are settled, and how long the oldest has waited lately."""
+
+    current: Current
+    settled_per_s: float | None
+    waits: Sequence[tuple[float, float]]
+
+    @property
+    def waits_s(self) -> float:
+        """How long the oldest waits now."""
+        return self.current.oldest_pending_s or 0.0
+
+    def stands_still(self) -> bool:
+        """Whether the oldest has grown older as fast as the clock for a minute: it is never reached."""
+        grown = self._grown(STUCK_S)
+        return grown is not None and grown >= _AS_THE_CLOCK
+
+    def falls(self) -> bool:
+        """Whether the oldest is reached sooner and sooner: then the line has an end that can be told."""
+        grown = self._grown(STUCK_S / 2)
+        return grown is not None and grown < 0
+
+    def is_draining(self) -> bool:
+        """Whether the wait is explained by a line that moves. One command that waits behind nobody is stuck."""
+        rest_s = (self.current.backlog or 0) / (self.settled_per_s or 1.0)
+        return bool(self.settled_per_s) and rest_s >= SLOW_S / 2 and not self.stands_still()
+
+    def _grown(self, seconds: float) -> float | None:
+        """By how much it has grown each second over at least so many of the last; unknown without figures."""
+        if not self.waits:
+            return None
+        until, now_s = self.waits[-1]
+        earlier = [each for each in self.waits if each[0] <= until - seconds]
+        if not earlier or until - earlier[-1][0] > 2 * seconds:
+            return None
+        at, then_s = earlier[-1]
+        return (now_s - then_s) / (until - at)
 
 
 def lasting(seconds: float) -> str:
@@ -60,16 +120,28 @@ def lasting(seconds: float) -> str:
 
 def _no_database(current: Current) -> list[str]:
     if current.postgres_up is False:
-        return ["Money is stuck: Postgres does not answer, so nothing is accepted or settled"]
+        return ["Money is stuck: Postgres is away, so nothing is accepted or settled"]
     return []
 
 
-def _waiting_too_long(current: Current, settled_per_s: float | None) -> list[str]:
-    waits_s = current.oldest_pending_s or 0.0
+def _books_errors(current: Current) -> list[str]:
+    """While something waits: once the cause is gone it is settled, and what was counted is history."""
+    if not current.books_errors or current.backlog == 0:
+        return []
+    refused = _count(current.books_errors, "batch", "batches")
+    waits = f", the oldest command waits {lasting(current.oldest_pending_s)}" if current.oldest_pending_s else ""
+    return [
+        f"Money is stuck: the books contradict themselves. {refused} not recorded in the last minutes{waits}; "
+        "see the runbook bookserrors"
+    ]
+
+
+def _waiting_too_long(line: Line) -> list[str]:
+    current, waits_s = line.current, line.waits_s
     nothing_can_settle = bool(current.backlog) and (current.redis_up is False or current.workers == 0)
     if waits_s < STUCK_S and not (nothing_can_settle and waits_s >= SLOW_S):
         return []
-    if _is_draining(current, settled_per_s) and waits_s < _OVERDUE_S:
+    if line.is_draining() and waits_s < _OVERDUE_S:
         return []
     causes = []
     if current.redis_up is False:
@@ -79,36 +151,40 @@ def _waiting_too_long(current: Current, settled_per_s: float | None) -> list[str
     if current.leader is False:
         causes.append("no scheduler leads")
     if not causes:
-        causes.append("others are settled meanwhile" if settled_per_s else "nothing is settled")
+        causes.append("others are settled meanwhile" if line.settled_per_s else "nothing is settled")
     return [f"Money is stuck: the oldest command waits {lasting(waits_s)}, {', '.join(causes)}"]
-
-
-def _is_draining(current: Current, settled_per_s: float | None) -> bool:
-    """Whether the wait is explained by a line that moves. One command that waits behind nobody is stuck."""
-    return bool(settled_per_s) and (current.backlog or 0) / (settled_per_s or 1.0) >= SLOW_S / 2
 
 
 def _old(age_s: float) -> list[str]:
     return [f"These figures are {lasting(age_s)} old: what happens now is not known"] if age_s > OLD_S else []
 
 
-def _slow(current: Current, settled_per_s: float | None) -> list[str]:
-    waits_s = current.oldest_pending_s
-    if waits_s is None:
-        return [] if current.postgres_up is False else ["How long commands wait is not known"]
-    if waits_s < SLOW_S or _waiting_too_long(current, settled_per_s):
+def _unread(current: Current) -> list[str]:
+    if not current.unread:
         return []
-    if _is_draining(current, settled_per_s) and settled_per_s:
-        rest_s = (current.backlog or 0) / settled_per_s
-        return [
-            f"Money is late, but moves: the oldest command waits {lasting(waits_s)}, "
-            f"at this speed the backlog is gone in {lasting(rest_s)}"
-        ]
-    return [f"Money is slow: the oldest command waits {lasting(waits_s)}"]
+    parts = ", ".join(current.unread[:3]) + (" and others" if len(current.unread) > 3 else "")
+    return [f"Not everything is known: Postgres did not give {parts} in time"]
 
 
-def _missing(current: Current, settled_per_s: float | None) -> list[str]:
-    if _waiting_too_long(current, settled_per_s):
+def _slow(line: Line) -> list[str]:
+    current = line.current
+    if current.oldest_pending_s is None:
+        return [] if current.postgres_up is False else ["How long commands wait is not known"]
+    if line.waits_s < SLOW_S or _books_errors(current) or _waiting_too_long(line):
+        return []
+    waits = f"the oldest command waits {lasting(line.waits_s)}"
+    if not (line.is_draining() and line.settled_per_s):
+        return [f"Money is slow: {waits}"]
+    # Of a line that gets no shorter, nobody can tell its end.
+    if line.falls() or line.waits_s < STUCK_S:
+        rest_s = (current.backlog or 0) / line.settled_per_s
+        return [f"Money is late, but moves: {waits}, at this speed the backlog is gone in {lasting(rest_s)}"]
+    return [f"Money is late, but moves: {waits}, {_count(current.backlog or 0, 'command')} wait"]
+
+
+def _missing(line: Line) -> list[str]:
+    current = line.current
+    if _waiting_too_long(line):
         return []  # Named there already, as the cause.
     words = []
     if current.redis_up is False:
@@ -140,6 +216,24 @@ def _alerts(alerts: list[Alert], severity: str) -> list[str]:
     return [f"{what}: {count} open ({proofs}), the oldest for {lasting(found[0].oldest_age_s or 0.0)}"]
 
 
+def _firing(line: Line, severity: str) -> list[str]:
+    """Prometheus's alerts, but for those that say what stands here already."""
+    said = set(OF_OUR_OWN)
+    if _no_database(line.current):
+        said.add("PostgresAway")
+    if _books_errors(line.current):
+        said |= {"BooksErrors", "CommandsStuck"}
+    if _waiting_too_long(line):
+        said.add("CommandsStuck")
+    found = [each for each in line.current.firing or [] if each.severity == severity and each.name not in said]
+    return [_in_words(each) for each in found[:3]] + ([f"And {len(found) - 3} more alerts fire"] if found[3:] else [])
+
+
+def _in_words(alert: Firing) -> str:
+    since = "" if alert.age_s is None else f" (for {lasting(alert.age_s)})"
+    return f"Alert {alert.name}: {alert.summary or 'it fires'}{since}"
+
+
 def _late(current: Current) -> list[str]:
     late = [each for each in current.jobs if each.is_late]
     words = [f"The job {each.job} is late: it last succeeded {lasting(each.age_s or 0.0)} ago" for each in late[:3]]
@@ -158,5 +252,5 @@ def _fine(current: Current, settled_per_s: float) -> list[str]:
     return ["Nothing to do: no command is waiting"]
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _count(number: int, noun: str, nouns: str = "") -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {nouns or noun + 's'}"

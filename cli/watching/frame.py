@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api_min.ops.document import Current, Overview
-from api_min.ops.verdict import judge, lasting
+from api_min.ops.verdict import OF_OUR_OWN, judge, lasting
 from cli.watching.source import Reading, Seen
 
 _STYLES: Final = {"ok": "bold white on green", "warning": "bold black on yellow", "stuck": "bold white on red"}
@@ -40,10 +40,24 @@ def frame(seen: Seen, *, width: int, now: float) -> RenderableType:
 
 def _verdict(reading: Reading, now: float) -> list[RenderableType]:
     overview = reading.overview
-    verdict = judge(overview.current, settled_per_s=overview.settled_now_per_s(), age_s=_age_s(overview, now))
+    verdict = judge(
+        overview.current,
+        settled_per_s=overview.settled_now_per_s(),
+        age_s=_age_s(overview, now),
+        waits=overview.waits(),
+    )
     first, *others = verdict.words
-    heading = Text.assemble((f" {verdict.level.upper()} ", _STYLES[verdict.level]), " ", (first, "bold"))
-    return [heading, *(Text(f"  - {each}") for each in others)]
+    headline, _, detail = first.partition(": ")
+    heading = Text.assemble((f" {verdict.level.upper()} ", _STYLES[verdict.level]), " ", (headline, "bold"))
+    # A line that is too long goes on under its own beginning.
+    rest = Table.grid()
+    rest.add_column(width=4)
+    rest.add_column()
+    if detail:
+        rest.add_row("", Text(detail[0].upper() + detail[1:], style="bold"))
+    for each in others:
+        rest.add_row("  - ", Text(each))
+    return [heading, rest]
 
 
 def _speed(reading: Reading, before: Reading | None) -> RenderableType:
@@ -100,7 +114,8 @@ def _left_over(reading: Reading) -> RenderableType:
     current = reading.overview.current
     oldest_s = reading.total("florin_dead_letter_oldest_age_seconds")
     age = f", the oldest for {lasting(oldest_s)}" if current.dead_letters and oldest_s else ""
-    held = f"{_count(current.held_commands)} held, {_count(current.quarantined_accounts)} accounts in quarantine"
+    accounts = "account" if current.quarantined_accounts == 1 else "accounts"
+    held = f"{_count(current.held_commands)} held, {_count(current.quarantined_accounts)} {accounts} in quarantine"
     proven = [each.proven_age_s for each in current.proofs if each.proven_age_s is not None]
     never = sum(each.proven_age_s is None for each in current.proofs)
     proofs = f"all {len(proven)} proven, the oldest {lasting(max(proven))} ago" if proven else "none yet"
@@ -116,15 +131,22 @@ def _left_over(reading: Reading) -> RenderableType:
 
 
 def _alerts(current: Current) -> RenderableType:
-    if not current.alerts:
-        return Text.assemble(("ALERTS  ", "dim"), "none open")
-    table = _table("ALERTS", "SEVERITY", ">COUNT", ">OLDEST")
-    for each in current.alerts[:_ALERTS_SHOWN]:
-        style = "bold red" if each.severity == "page" else "yellow"
-        table.add_row(Text(each.proof, style=style), each.severity, _count(each.count), _lasting(each.oldest_age_s))
-    if len(current.alerts) > _ALERTS_SHOWN:
-        table.add_row(f"and {len(current.alerts) - _ALERTS_SHOWN} more")
-    return table
+    seen = "" if current.firing is not None else "Florin's own only: Prometheus is not there, or does not say"
+    firing = [each for each in current.firing or [] if each.name not in OF_OUR_OWN]
+    if not current.alerts and not firing:
+        return Text.assemble(("ALERTS  ", "dim"), "none open", (f"\n{seen}" if seen else "", "dim"))
+    table = _table("ALERTS", "SEVERITY", ">COUNT", ">FOR")
+    rows = [(each.proof, each.severity, _count(each.count), each.oldest_age_s) for each in current.alerts]
+    rows += [(each.name, each.severity, "", each.age_s) for each in firing]
+    for name, severity, count, age_s in rows[:_ALERTS_SHOWN]:
+        style = "bold red" if severity == "page" else "yellow"
+        table.add_row(Text(name, style=style), severity, count, _lasting(age_s))
+    if len(rows) > _ALERTS_SHOWN:
+        table.add_row(f"and {len(rows) - _ALERTS_SHOWN} more")
+    hints = [seen] if seen else []
+    if current.alerts:
+        hints.append("which accounts: ./florin alerts list")
+    return Group(table, *(Text(hint, style="dim") for hint in [*hints, "what to do: docs/runbooks.md"]))
 
 
 def _jobs(current: Current) -> RenderableType:

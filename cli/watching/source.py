@@ -1,4 +1,4 @@
-"""Asks the exporter for its figures, in the background, so that a screen goes on whatever becomes of the answer."""
+"""Asks the exporter, and Prometheus for what fires, in the background: a screen goes on whatever becomes of it."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -10,10 +10,12 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
-from api_min.ops.document import Overview
+from api_min.ops.document import Firing, Overview
+from api_min.ops.from_prometheus import firing
 from processor import clock
 
 _TIMEOUT: Final = httpx.Timeout(3, connect=2)
+_PROMETHEUS_TIMEOUT_S: Final = 1.0
 _MOST_BYTES: Final = 20_000_000
 
 Labels = tuple[tuple[str, str], ...]
@@ -57,27 +59,58 @@ class Seen:
     trouble: str | None = None
 
 
-def read(url: str) -> Reading:
-    """Ask once. Raises ``AwayError``."""
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to ask."""
+
+    exporter: str
+    prometheus: str | None = None
+
+
+def read(places: Places) -> Reading:
+    """Ask once. Raises ``AwayError``; a Prometheus that is away is no obstacle."""
+    url = places.exporter
     try:
         # The exporter is on this machine or in its network: no proxy knows it.
         with httpx.Client(base_url=url.rstrip("/"), timeout=_TIMEOUT, trust_env=False) as http:
             answers = [http.get(path) for path in ("/overview", "/metrics")]
+    except httpx.ReadTimeout:
+        raise AwayError(f"the exporter at {url} runs but does not answer: it hangs, restart it") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise AwayError(f"the exporter at {url} does not answer ({type(error).__name__})") from None
+        raise AwayError(
+            f"the exporter at {url} does not answer ({type(error).__name__}): is the stack running? "
+            "./florin up starts one"
+        ) from None
     overview, metrics = answers
     if overview.status_code != 200 or metrics.status_code != 200 or len(metrics.content) > _MOST_BYTES:
         raise AwayError(f"the exporter at {url} has no figures (HTTP {overview.status_code})")
     try:
-        return Reading(clock.now().timestamp(), Overview.model_validate_json(overview.content), _parse(metrics.text))
+        at = clock.now().timestamp()
+        found = Overview.model_validate_json(overview.content)
+        firing = _firing(places.prometheus, at)
+        current = found.current.model_copy(update={"firing": firing})
+        return Reading(at, found.model_copy(update={"current": current}), _parse(metrics.text))
     except (ValidationError, ValueError, KeyError):
         raise AwayError(f"what answers at {url} is not the exporter of this version of Florin") from None
 
 
-class Watch:
-    """Reads every so often, in a thread of its own. ``find`` says where the exporter is now."""
+def _firing(url: str | None, now: float) -> list[Firing] | None:
+    """The alerts that fire in Prometheus; ``None`` if there is none, or it does not say."""
+    if url is None:
+        return None
+    try:
+        with httpx.Client(timeout=_PROMETHEUS_TIMEOUT_S, trust_env=False) as http:
+            answer = http.get(f"{url.rstrip('/')}/api/v1/alerts")
+        found = firing(answer.json(), now) if answer.status_code == 200 else None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return None
+    return found
 
-    def __init__(self, find: Callable[[], str], every_s: float) -> None:
+
+class Watch:
+    """Reads every so often, in a thread of its own. ``find`` says whom to ask now."""
+
+    def __init__(self, find: Callable[[], Places], every_s: float) -> None:
         self._find = find
         self._every_s = every_s
         self._seen = Seen(trouble="asking the exporter ...")

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -192,12 +193,23 @@ def test_what_is_printed_can_be_pasted(data_dir: Path) -> None:
 
 def test_no_command_line_shows_a_secret(shared: Up) -> None:
     """Everybody on the machine can see the arguments of every process."""
-    files = [*shared.data_dir.glob("*.password"), shared.data_dir / "api_key"]
+    files = [*shared.data_dir.glob("*.password"), shared.data_dir / "api_key", shared.data_dir / "ops_key"]
     lines = "".join(command_line(pid) for pid in shared.pids() if is_running(pid))
 
-    assert len(files) == 4
+    assert len(files) == 5
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert "api_min" in lines
     assert not any(file.read_text().strip() in lines for file in files)
+
+
+def test_the_link_to_the_page_can_look_and_nothing_else(shared: Up) -> None:
+    """It is passed around and stands on walls: with the key for development in it, it could move money."""
+    headers = {"Authorization": f"Bearer {shared.where['ops_key']}"}
+    with httpx.Client(base_url=shared.where["api"], headers=headers, trust_env=False) as http:
+        answers = [http.get(path).status_code for path in ("/v1/ops/overview", "/v1/commands", "/v1/alerts")]
+
+    assert shared.where["ops_key"] != shared.where["api_key"]
+    assert answers == [200, 403, 403]
 
 
 def test_other_commands_find_the_stack_by_its_data_directory(shared: Up, data_dir: Path) -> None:

@@ -220,6 +220,8 @@ def test_a_source_that_dawdles_is_given_up_on(exporter: Stub, prometheus: Stub) 
 
     assert "Prometheus (FLORIN_PROMETHEUS_URL): it does not answer" in said
     assert "The exporter (FLORIN_EXPORTER_URL): it does not answer within 3 s" in said
+    assert "It runs but hangs" in said
+    assert "Start it" not in said
 
 
 def test_nothing_that_runs_is_a_problem_that_says_what_to_start() -> None:
@@ -263,6 +265,97 @@ def test_a_value_that_is_no_number_is_not_drawn(exporter: Stub, prometheus: Stub
     assert found["source"] == "prometheus"
     assert found["series"]["p50_s"][-2:] == [None, 0.25]
     assert found["refusals"]["why"][-2:] == [None, 0.25]
+
+
+def a_prometheus(
+    it: BaseHTTPRequestHandler, *, scraped_every_s: float = 5, asked: list[str] | None = None, **figures: float
+) -> None:
+    """Answers as one that scrapes so often; it has these alerts besides: one of each kind, and one of others."""
+    address = urlsplit(it.path)
+    question = parse_qs(address.query).get("query", [""])[0]
+    if asked is not None:
+        asked.append(question)
+    if address.path == "/api/v1/alerts":
+        labels = [("PoolExhausted", "ticket"), ("Burning", "page"), ("NodeDown", "critical"), ("Soon", "page")]
+        alerts = [
+            {
+                "labels": {"alertname": name, "severity": severity},
+                "annotations": {"summary": f"{name} it is", "runbook_url": "docs/runbooks.md#burning"},
+                "state": "pending" if name == "Soon" else "firing",
+                "activeAt": "2026-01-01T00:00:00.123456789Z",
+                "value": "1e+00",
+            }
+            for name, severity in labels
+        ]
+        return send(it, json.dumps({"status": "success", "data": {"alerts": alerts}}).encode())
+    lines: list[dict[str, Any]] = []
+    if "count_over_time" in question:
+        lines = [{"metric": {}, "value": [time.time(), str(60 / scraped_every_s)]}]
+    elif question.startswith("max(timestamp("):
+        lines = [{"metric": {}, "value": [time.time(), str(time.time() - 20)]}]
+    elif question.startswith("max by (__name__"):
+        found = {"florin_postgres_up": 1.0, "florin_state_unread": 0.0} | figures
+        lines = [{"metric": {"__name__": name}, "value": [time.time(), str(value)]} for name, value in found.items()]
+    elif question.startswith("sum(florin_processes"):
+        lines = [{"metric": {}, "value": [time.time(), "7"]}]
+    return send(it, json.dumps({"data": {"result": lines}}).encode())
+
+
+def test_what_fires_in_prometheus_is_seen_and_judged(prometheus: Stub) -> None:
+    """A page that is green while somebody is woken would be believed once. Alerts that are not ours are not."""
+    prometheus.answers(a_prometheus)
+    found = asked(NOWHERE, prometheus.url)
+
+    assert [each["name"] for each in found["current"]["firing"]] == ["Burning", "PoolExhausted"]
+    assert found["current"]["firing"][0]["runbook_url"] == "docs/runbooks.md#burning"
+    assert found["prometheus"] == "answers"
+    assert found["verdict"]["level"] == "stuck"
+    assert found["verdict"]["words"][0].startswith("Alert Burning: Burning it is (for ")
+
+
+def test_without_prometheus_it_is_said_that_its_alerts_are_not_seen(exporter: Stub) -> None:
+    """No alert is not the same as nobody who could raise one."""
+    none, away = asked(exporter.url), asked(exporter.url, NOWHERE)
+
+    assert (none["prometheus"], none["current"]["firing"]) == ("none", None)
+    assert (away["prometheus"], away["current"]["firing"]) == ("away", None)
+
+
+def test_what_the_exporter_has_read_since_the_last_scrape_counts(exporter: Stub, prometheus: Stub) -> None:
+    """Money that has just got stuck is red now, not a scrape later; processes are still those of every host."""
+    prometheus.answers(a_prometheus)
+    exporter.says(postgres_up=False, oldest_pending_s=None, workers=1)
+    found = asked(exporter.url, prometheus.url)
+    exporter.says(age_s=40)
+    older = asked(exporter.url, prometheus.url)
+
+    assert found["source"] == older["source"] == "prometheus"
+    assert found["age_s"] < 15 < older["age_s"] < 39
+    assert found["verdict"]["words"][0] == "Money is stuck: Postgres is away, so nothing is accepted or settled"
+    assert (found["current"]["workers"], older["current"]["workers"]) == (7, 7)
+    assert [each["name"] for each in found["current"]["firing"]] == ["Burning", "PoolExhausted"]
+
+
+def test_a_database_that_answers_in_part_is_not_away_by_prometheus_either(prometheus: Stub) -> None:
+    """As the exporter has it."""
+    prometheus.answers(lambda it: a_prometheus(it, florin_postgres_up=0.0, florin_state_unread=1.0))
+
+    assert asked(NOWHERE, prometheus.url)["current"]["postgres_up"] is True
+
+
+@pytest.mark.parametrize(
+    ("scraped_every_s", "span", "window"),
+    [(5, "15m", "30s"), (15, "15m", "60s"), (5, "6h", "65s"), (15, "24h", "255s")],
+)
+def test_rates_are_over_as_little_time_as_the_scrapes_allow(
+    prometheus: Stub, scraped_every_s: float, span: Span, window: str
+) -> None:
+    """Over minutes a burst is spread out until it is none; over less than four scrapes, there may be nothing."""
+    questions: list[str] = []
+    prometheus.answers(lambda it: a_prometheus(it, scraped_every_s=scraped_every_s, asked=questions))
+    asked(NOWHERE, prometheus.url, span)
+
+    assert f"sum(rate(florin_commands_settled_total[{window}]))" in questions
 
 
 def test_ten_screens_cost_as_much_as_one(exporter: Stub) -> None:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import structlog
 
-from processor import tracing
+from processor import logs, tracing
 from processor.errors import BooksError, PermanentError
 from processor.logs import in_short
 from workers.traced import Traced
@@ -143,3 +143,17 @@ def test_nobody_pays_for_traces_who_does_not_want_them() -> None:
 
     assert imported("cli.main, processor.apply, processor.intake, processor.logs", "opentelemetry") == "[]\n"
     assert imported("api_min.app, scheduler.ticks, workers.actors", "opentelemetry.exporter") == "[]\n"
+
+
+def test_what_a_command_logs_has_no_colours_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever keeps the output of `florin prove --full` reads it in a mail or an editor."""
+    before = structlog.get_config()
+    try:
+        logs.for_a_command()
+        structlog.get_logger().warning("proof.broken", proof="chain")
+    finally:
+        structlog.configure(**before)
+    said = capsys.readouterr().err
+
+    assert "proof.broken" in said
+    assert "\x1b" not in said

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api_min.ops.document import Alert, Current, Job, Proof
+from api_min.ops.document import Alert, Current, Firing, Job, Proof
 from api_min.ops.verdict import judge, lasting
 
 GOOD = Current(
@@ -20,9 +20,14 @@ GOOD = Current(
 )
 
 
-def verdict(*, settled_per_s: float | None = 400.0, age_s: float = 1.0, **changes: Any) -> tuple[str, list[str]]:
-    """The level and the words of a good moment, but for these."""
-    found = judge(GOOD.model_copy(update=changes), settled_per_s=settled_per_s, age_s=age_s)
+def verdict(
+    *, settled_per_s: float | None = 400.0, age_s: float = 1.0, grows: float | None = None, **changes: Any
+) -> tuple[str, list[str]]:
+    """The level and the words of a good moment, but for these; the oldest has ``grown`` so many seconds each second."""
+    current = GOOD.model_copy(update=changes)
+    now_s = current.oldest_pending_s or 0.0
+    waits = [] if grows is None else [(1000.0 - ago, now_s - grows * ago) for ago in range(90, -1, -5)]
+    found = judge(current, settled_per_s=settled_per_s, age_s=age_s, waits=waits)
     return found.level, found.words
 
 
@@ -72,12 +77,72 @@ def test_one_command_that_waits_behind_nobody_is_stuck_although_others_are_settl
 @pytest.mark.parametrize(("waits_s", "level"), [(300.0, "warning"), (899.0, "warning"), (901.0, "stuck")])
 def test_a_long_line_that_moves_is_late_and_not_stuck(waits_s: float, level: str) -> None:
     """Paging for a backlog that workers get through would be crying wolf; after a quarter of an hour it is not."""
-    found, words = verdict(oldest_pending_s=waits_s, backlog=60_000, settled_per_s=200.0)
+    found, words = verdict(oldest_pending_s=waits_s, backlog=60_000, settled_per_s=200.0, grows=-0.5)
 
     assert found == level
     if level == "warning":
         assert words[0].startswith("Money is late, but moves")
         assert words[0].endswith("the backlog is gone in 5 min")
+
+
+@pytest.mark.parametrize(
+    ("grows", "level", "words"),
+    [
+        (1.0, "stuck", "Money is stuck: the oldest command waits 2 min, others are settled meanwhile"),
+        (0.5, "warning", "Money is late, but moves: the oldest command waits 2 min, 11 commands wait"),
+        (None, "warning", "Money is late, but moves: the oldest command waits 2 min, 11 commands wait"),
+        (
+            -0.1,
+            "warning",
+            "Money is late, but moves: the oldest command waits 2 min, at this speed the backlog is gone",
+        ),
+    ],
+)
+def test_a_trickle_beside_a_command_that_is_never_reached_is_no_line_that_moves(
+    grows: float | None, level: str, words: str
+) -> None:
+    """One settled every ten seconds says nothing of the one that grows older as fast as the clock does."""
+    found, said = verdict(oldest_pending_s=130.0, backlog=11, settled_per_s=0.1, grows=grows)
+
+    assert found == level
+    assert said[0].startswith(words)
+
+
+def test_books_that_contradict_themselves_are_named() -> None:
+    """What speed others have is beside the point: the accounts behind it are blocked until somebody acts."""
+    level, words = verdict(
+        books_errors=1, oldest_pending_s=40.0, backlog=11, firing=[Firing(name="BooksErrors", severity="page")]
+    )
+
+    assert level == "stuck"
+    assert words == [
+        "Money is stuck: the books contradict themselves. 1 batch not recorded in the last minutes, "
+        "the oldest command waits 40 s; see the runbook bookserrors"
+    ]
+    assert verdict(books_errors=9, backlog=0)[0] == "ok"
+
+
+def test_what_wakes_somebody_elsewhere_is_not_green_here() -> None:
+    """An alert of Prometheus has its own words; one that only counts Florin's own is not said twice."""
+    burning = Firing(name="IntakeBudgetBurningFast", severity="page", age_s=300.0, summary="2 % were answered 5xx")
+    own = Firing(name="BooksBroken", severity="page", summary="Open alerts")
+    pool = Firing(name="PoolExhausted", severity="ticket")
+
+    assert verdict(firing=[burning, own]) == (
+        "stuck",
+        ["Alert IntakeBudgetBurningFast: 2 % were answered 5xx (for 5 min)"],
+    )
+    assert verdict(firing=[pool]) == ("warning", ["Alert PoolExhausted: it fires"])
+    assert verdict(firing=[own])[0] == "ok"
+    away = Current(postgres_up=False, firing=[Firing(name="PostgresAway", severity="page")])
+    assert len(judge(away, settled_per_s=None, age_s=1.0).words) == 1
+
+
+def test_a_database_that_does_not_give_everything_is_not_away() -> None:
+    """Whoever reads that nothing is settled looks in the wrong place."""
+    level, words = verdict(unread=["people", "seals"])
+
+    assert (level, words) == ("warning", ["Not everything is known: Postgres did not give people, seals in time"])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +168,7 @@ def test_a_database_that_is_away_comes_first() -> None:
     found = judge(gone, settled_per_s=None, age_s=1.0)
 
     assert found.level == "stuck"
-    assert found.words == ["Money is stuck: Postgres does not answer, so nothing is accepted or settled"]
+    assert found.words == ["Money is stuck: Postgres is away, so nothing is accepted or settled"]
 
 
 def test_nothing_known_is_not_all_well() -> None:

@@ -3,6 +3,7 @@
 
 const STUCK_S = 60;
 const MOST_REASONS = 5;
+const LONGEST_WORD = 14;
 
 // Steps of a scale in seconds that a clock has too.
 const TIMES = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800];
@@ -110,7 +111,7 @@ function optionsOf(state) {
   const colours = [...table.tBodies[0].querySelectorAll(".key")].map((key) => getComputedStyle(key).color);
   return {
     ...sizeOf(plot),
-    padding: [rem * 0.7, rem * 0.6, 0, 0],
+    padding: [rem * 0.7, rem * 1.6, 0, 0],
     legend: {show: false},
     cursor: {sync: {key: "florin"}, drag: {x: false, y: false}, points: {size: 7}, y: false},
     scales: {
@@ -132,7 +133,8 @@ function optionsOf(state) {
       width: 2,
       dash: DASHES[i],
       fill: chart.area && i === 0 ? faded(colours[i]) : undefined,
-      points: {show: false},
+      // A value between two gaps has no line: it is a dot.
+      points: {show: true, size: 6, width: 0, fill: colours[i], filter: (u, index) => lonely(u.data[index])},
     }))],
     hooks: {
       draw: [(u) => chart.limit && drawLimit(u, chart.limit, alarm)],
@@ -146,6 +148,11 @@ function optionsOf(state) {
 
 // Lines differ by their dashes too, not by colour alone.
 const DASHES = [undefined, [7, 4], [2, 3], [10, 3, 2, 3], [4, 4]];
+
+function lonely(line) {
+  const isThere = (i) => line[i] !== null && line[i] !== undefined;
+  return line.flatMap((_, i) => (isThere(i) && !isThere(i - 1) && !isThere(i + 1) ? [i] : []));
+}
 
 function faded(colour) {
   return colour.replace(/^rgb\(([^)]*)\)$/, "rgba($1, 0.14)");
@@ -190,7 +197,7 @@ function nameLines(state) {
     const row = body.insertRow();
     const head = made("th", "name");
     head.scope = "row";
-    head.append(made("span", `key line-${i + 1}`), made("span", "", name));
+    head.append(made("span", `key line-${i + 1}`), made("span", name.split(/\s/).some((word) => word.length > LONGEST_WORD) ? "long" : "", name));
     row.append(head, made("td", "number"), made("td", "number"));
   });
 }

@@ -5,6 +5,7 @@ const POLL_MS = 3000;
 const PATIENCE_MS = 10000;
 const STALE_S = 30;
 const MOST_WORDS = 4;
+const DATABASE_AWAY = "urn:florin:problem:unavailable";
 const SPANS = {"15m": 900, "1h": 3600, "6h": 21600, "24h": 86400};
 const KEY_FORM = /^florin_[A-Za-z0-9]{8,32}_[A-Za-z0-9_-]{43}$/;
 const LEVELS = {ok: "All is well", warning: "Needs a look", stuck: "Act now", none: "Unknown"};
@@ -13,7 +14,7 @@ const by = (id) => document.getElementById(id);
 
 let overview = null;
 let receivedAt = 0;
-let trouble = "";
+let trouble = null;
 let timer = 0;
 let asking = null;
 
@@ -62,13 +63,17 @@ async function poll() {
     if (asking !== mine) return;
     if (answer.status === 401) return askForKey("This key is not valid: it is mistyped, of another bank, or revoked.");
     if (answer.status === 403) return askForKey("This key is valid, but does not have the scope ops.");
-    if (!answer.ok) throw new Error(document_.detail || `The API answers with status ${answer.status}.`);
-    [overview, receivedAt, trouble] = [document_, performance.now(), ""];
     if (by("ask").open) by("ask").close();
-    draw();
+    if (answer.ok) {
+      trouble = null;
+      take(document_);
+    } else {
+      trouble = {why: document_.detail || `The API answers with status ${answer.status}.`, isDatabase: document_.type === DATABASE_AWAY};
+    }
   } catch (error) {
     if (asking !== mine) return;
-    trouble = error instanceof TypeError || error.name === "AbortError" ? "The API does not answer." : error.message;
+    const isSilent = error instanceof TypeError || error.name === "AbortError";
+    trouble = {why: isSilent ? "The API does not answer." : `The API answers with something else: ${error.message}`, isDatabase: false};
   } finally {
     clearTimeout(patience);
   }
@@ -76,9 +81,16 @@ async function poll() {
   timer = setTimeout(poll, POLL_MS);
 }
 
+// Prometheus comes back with what it had scraped before: that must not turn back the clock of what is shown.
+function take(given) {
+  if (overview && given.source !== overview.source && given.now < overview.now) return;
+  [overview, receivedAt] = [given, performance.now()];
+  draw();
+}
+
 function draw() {
   drawTiles(overview.current);
-  drawLists(overview.current);
+  drawLists(overview.current, overview.prometheus);
   drawCharts(overview, SPANS[chosenSpan()]);
   write(by("version"), overview.current.version ?? "");
   for (const input of document.querySelectorAll("input[name=span]")) {
@@ -87,20 +99,24 @@ function draw() {
   }
 }
 
-// The verdict, and whether it still holds: old figures are neither good nor bad.
+// The verdict, and whether it still holds: old figures are neither good nor bad, and nor is a question without answer.
 function tell() {
   if (by("ask").open) return;
   const age = overview ? overview.age_s + (performance.now() - receivedAt) / 1000 : null;
-  const isStale = age === null || age > STALE_S;
+  const isStale = age === null || age > STALE_S || trouble !== null;
   if (overview) write(by("as-of"), `as of ${time(overview.now)} (${lasting(Math.floor(age))} ago, ${sourceName()})`);
   if (!overview && !trouble) return;
   document.body.classList.toggle("stale", isStale);
-  if (isStale) {
-    const why = trouble || "What is read is old: does the exporter work?";
+  if (trouble?.isDatabase) {
+    const last = overview ? [`The figures below are of ${time(overview.now)}`] : [];
+    say("stuck", ["Money is stuck: Postgres is away, so nothing is accepted or settled", trouble.why, ...last]);
+  } else if (isStale) {
+    const why = trouble?.why ?? "What is read is old: does the exporter work?";
     const words = overview ? [`No fresh figures: the last are of ${time(overview.now)}`, why] : [`No figures: ${why}`];
-    say("none", [...words, "Trying again every few seconds."]);
+    const then = overview && overview.verdict.level !== "ok" ? [`It said then: ${overview.verdict.words[0]}`] : [];
+    say("none", [...words, ...then, "Trying again every few seconds."]);
   } else {
-    say(overview.verdict.level, trouble ? [...overview.verdict.words, trouble] : overview.verdict.words);
+    say(overview.verdict.level, overview.verdict.words);
   }
 }
 
