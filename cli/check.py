@@ -63,7 +63,7 @@ def steps(*, fix: bool, fast: bool) -> Iterator[Step]:
     yield Step("migrations", ["squawk", *sorted(str(path) for path in ROOT.glob("migrations/*.sql"))])
     yield Step("shell scripts", ["shellcheck", *shell_scripts()])
     if not fast:
-        yield Step("tests", ["python", "-m", "pytest"])
+        yield Step("tests", ["python", "-m", "pytest", "-m", "slow or not slow"])
 
 
 def shell_scripts() -> list[str]:

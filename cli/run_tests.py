@@ -23,6 +23,6 @@ class Verbatim(TyperCommand):
 
 @app.command("test", cls=Verbatim)
 def run_tests(ctx: typer.Context) -> None:
-    """Run the tests. All arguments go to pytest."""
+    """Run the tests; `-m slow` the few others that take long. All arguments go to pytest."""
     os.chdir(ROOT)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *ctx.args])  # noqa: S606

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.stack import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_way_is_measured_beside_the_naive_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 import pytest
 import typer
@@ -42,11 +43,14 @@ def test_it_ends_well_when_all_passed(monkeypatch: pytest.MonkeyPatch, capfd: py
     assert capfd.readouterr().out.count("passed") == 2
 
 
+EVERY_TEST: Final = ["python", "-m", "pytest", "-m", "slow or not slow"]
+
+
 @pytest.mark.parametrize(
     ("fix", "fast", "first", "last"),
     [
-        (False, False, ["ruff", "format", "--check"], ["python", "-m", "pytest"]),
-        (True, False, ["ruff", "format"], ["python", "-m", "pytest"]),
+        (False, False, ["ruff", "format", "--check"], EVERY_TEST),
+        (True, False, ["ruff", "format"], EVERY_TEST),
     ],
 )
 def test_mending_comes_first_and_the_tests_last(

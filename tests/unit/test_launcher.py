@@ -18,6 +18,8 @@ from typing import Final
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LAUNCHER: Final = Path(__file__).resolve().parents[2] / "florin"
 
 COMMAND_LINE: Final = """
