@@ -26,6 +26,8 @@ HOLD: Final = """
 import sys
 from pathlib import Path
 from cli.servers import LocalServers
+
+pytestmark = pytest.mark.slow
 with LocalServers(Path(sys.argv[1])) as servers:
     print(servers.postgres.pid, servers.redis.pid, flush=True)
     sys.stdin.read()
