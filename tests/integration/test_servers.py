@@ -20,14 +20,14 @@ from cli.servers.postgres import OUTSIDE
 from cli.servers.process import free_port, wait_until
 from tests.processes import command_line, is_running
 
+pytestmark = pytest.mark.slow
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 HOLD: Final = """
 import sys
 from pathlib import Path
 from cli.servers import LocalServers
-
-pytestmark = pytest.mark.slow
 with LocalServers(Path(sys.argv[1])) as servers:
     print(servers.postgres.pid, servers.redis.pid, flush=True)
     sys.stdin.read()
