@@ -129,6 +129,13 @@ ARREARS: Final = _postgres(
     "florin_arrears_amount", "What was missed and has not been paid since, in whole units of the currency.", "currency"
 )
 
+# Holds. Those whose time is over are given back by a job and a worker.
+HOLDS: Final = _postgres("florin_holds_open", "Holds that are neither captured nor released.", "currency")
+HOLDS_AMOUNT: Final = _postgres("florin_holds_amount", "What is on hold, in whole units of the currency.", "currency")
+HOLDS_OVERDUE: Final = _postgres(
+    "florin_holds_overdue", "Holds whose time is over, and that are not given back, counted up to 100,000."
+)
+
 # Proofs, alerts and the sealed log.
 ALERTS: Final = _postgres("florin_alerts_open", "Alerts that are not resolved.", "severity", "proof")
 OLDEST_ALERT: Final = _postgres(

@@ -234,6 +234,16 @@ def _server(look: Look, found: Found) -> None:
     found.put(figures.WAL_BYTES, server.wal_bytes)
 
 
+def _overdue_holds(look: Look, found: Found) -> None:
+    found.put(figures.HOLDS_OVERDUE, watching.overdue_holds(look.conn, now=look.now))
+
+
+def _holds(look: Look, found: Found) -> None:
+    for currency, count, total_minor in watching.holds(look.conn):
+        found.put(figures.HOLDS, count, currency)
+        found.put(figures.HOLDS_AMOUNT, _units(total_minor, currency), currency)
+
+
 def _arrears(look: Look, found: Found) -> None:
     for currency, minor in watching.arrears(look.conn).items():
         found.put(figures.ARREARS, _units(minor, currency), currency)
@@ -277,8 +287,9 @@ _PARTS: Final[Sequence[Part]] = (
     _proofs,
     _seals,
     _overdue,
+    _overdue_holds,
     _money,
     _reconciliation,
     _server,
 )
-_SLOW_PARTS: Final[Sequence[Part]] = (_arrears, _next_collections, _sizes)
+_SLOW_PARTS: Final[Sequence[Part]] = (_arrears, _next_collections, _holds, _sizes)

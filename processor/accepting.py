@@ -13,9 +13,9 @@ from anyio.from_thread import start_blocking_portal
 from processor import pools
 from processor.errors import Unavailable
 from processor.intake import Announce, Intake
-from processor.submissions import Answer, Submission
+from processor.submissions import Answer, Linked, Submission
 
-Submit = Callable[[Sequence[Submission]], list[Answer]]
+Submit = Callable[[Sequence[Submission | Linked]], list[Answer]]
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def accepting(
     with start_blocking_portal(name=application_name) as portal:
         taking, (intake, running) = portal.start_task(take)
 
-        def submit(submissions: Sequence[Submission]) -> list[Answer]:
+        def submit(submissions: Sequence[Submission | Linked]) -> list[Answer]:
             if taking.done():
                 # Nobody would answer: the caller would wait for ever.
                 raise Unavailable("The intake of this process has ended.")

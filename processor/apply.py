@@ -217,7 +217,7 @@ class Applier:
                 if in_turn_only and len(turn) < len(waiting):
                     raise _OutOfTurn
                 turn = turn[:limit]
-                settled = [row.position for row in turn]
+                settled = [row.position for place in turn for row in place.rows()]
                 turn = self._hold_back(conn, turn, dict(quarantined), now)
                 try:
                     with conn.transaction() if last_chance else nullcontext():
@@ -225,12 +225,12 @@ class Applier:
                 except PermanentError as error:
                     if not last_chance:
                         raise
-                    outcomes = [self._give_up(conn, turn[0], error, now, came)]
+                    outcomes = self._give_up(conn, turn[0], error, now, came)
                 unsettled = set(positions).difference(settled)
                 left = books_store.left_in_line(conn, unsettled) if unsettled else []
                 if tracing.is_on():
                     span.annotate(
-                        florin__commands=len(turn), florin__held=len(settled) - len(turn), **_statuses(outcomes)
+                        florin__commands=len(outcomes), florin__held=len(settled) - len(outcomes), **_statuses(outcomes)
                     )
         except psycopg.IntegrityError as error:
             # The rules allow it and the schema does not: one of them is wrong, and the command is not to blame. Or the
@@ -262,7 +262,7 @@ class Applier:
     def _decide_and_record(
         self, conn: Connection, books: Books, turn: Sequence[PendingRow], now: datetime, came: Came
     ) -> Sequence[Outcome]:
-        commands = [row.command() for row in turn]
+        commands = [place.asked() for place in turn]
         try:
             with tracing.span("decide"):
                 decided = decide(books, commands, now=now, rules=self._rules)
@@ -279,12 +279,15 @@ class Applier:
             raise PermanentError(f"it cannot be stored: {words_of(error)}") from error
         return decided.outcomes
 
-    def _give_up(self, conn: Connection, row: PendingRow, error: PermanentError, now: datetime, came: Came) -> Outcome:
-        outcome = Outcome(row.position, Status.FAILED, Reason.INTERNAL_ERROR)
-        books_store.record_dead_letter(conn, outcome, str(error), now=now, came=came)
-        telemetry.dead_letters.inc()
-        log.error("command.failed", position=row.position, error=in_short(error))
-        return outcome
+    def _give_up(
+        self, conn: Connection, place: PendingRow, error: PermanentError, now: datetime, came: Came
+    ) -> Sequence[Outcome]:
+        outcomes = [Outcome(row.position, Status.FAILED, Reason.INTERNAL_ERROR) for row in place.rows()]
+        books_store.record_dead_letters(conn, outcomes, str(error), now=now, came=came)
+        telemetry.dead_letters.inc(len(outcomes))
+        for outcome in outcomes:
+            log.error("command.failed", position=outcome.position, error=in_short(error))
+        return outcomes
 
 
 def _system_accounts(outcomes: Iterable[Outcome]) -> set[str]:
@@ -309,7 +312,7 @@ def _contradiction(message: str, turn: Sequence[PendingRow]) -> BooksError:
     return BooksError(
         message,
         account_keys=frozenset().union(*(row.account_keys() for row in turn)),
-        positions=[row.position for row in turn],
+        positions=[row.position for place in turn for row in place.rows()],
     )
 
 
@@ -326,12 +329,13 @@ def _statuses(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 
 def _count(turn: Sequence[PendingRow], outcomes: Sequence[Outcome], committed_at: datetime) -> None:
-    telemetry.batch_size.observe(len(turn))
-    for row in turn:
+    rows = [row for place in turn for row in place.rows()]
+    telemetry.batch_size.observe(len(rows))
+    for row in rows:
         telemetry.receipt_to_outcome_seconds.observe(max(0.0, (committed_at - row.accepted_at).total_seconds()))
     kinds = Counter(
         (row.type, outcome.status.value, outcome.reason.value if outcome.reason else "")
-        for row, outcome in zip(turn, outcomes, strict=True)
+        for row, outcome in zip(rows, outcomes, strict=True)
     )
     for labels, count in kinds.items():
         telemetry.settled.labels(*labels).inc(count)

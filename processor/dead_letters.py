@@ -1,6 +1,6 @@
 """Dead letters by hand: what a retry would do, retry as a command of its own, or discard; each with who and why."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -8,20 +8,20 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from processor.domain.books import Account, Books
-from processor.domain.decide import Decided, decide
-from processor.domain.outcomes import Outcome
 from processor.domain.rules import Rules
-from processor.store import books as books_store
+from processor.dry_run import Foreseen, foresee, one_snapshot
 from processor.store import commands, life, locks
 from processor.store import dead_letters as store
 from processor.store.books import InLine
 from processor.store.dead_letters import Action, Alike, DeadLetter, Parent
-from processor.store.life import Asked, InQuarantine
+from processor.store.life import Asked
 from processor.submissions import Submission
 
-_COUNTED: Final = 1_000
-"""Commands before this one in a line: more are not counted."""
+_SCHEDULERS: Final = {
+    "collect": ("a collect", "the instalment is scheduled"),
+    "expire_hold": ("an expire_hold", "the money is on hold"),
+}
+"""What the scheduler sends again by itself, and until when."""
 
 
 class CannotError(Exception):
@@ -66,30 +66,15 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Balance:
-    """An account's balance now, and after the retry; ``None`` while there is no such account."""
-
-    account: str
-    currency: str
-    before_minor: int | None
-    after_minor: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Preview:
     """
-    What a retry would come to if it were decided now.
+    What a retry would come to if it were decided now: as ``foreseen``, whose rules may break on it as before.
 
-    Without an ``outcome``, the rules break on it as before, and ``breaks_with`` says how. ``alike`` are other
-    commands of the same client that ask for the same; unless ``looked_at_all``, there may be more of them.
+    ``alike`` are other commands of the same client that ask for the same; unless ``looked_at_all``, there may be more.
     """
 
     key: str
-    outcome: Outcome | None
-    breaks_with: str | None
-    balances: Sequence[Balance]
-    ahead: Mapping[str, int]
-    quarantines: Sequence[InQuarantine]
+    foreseen: Foreseen
     alike: Sequence[Alike]
     looked_at_all: bool
 
@@ -118,10 +103,15 @@ def cases(conn: Connection[Any], positions: Sequence[int]) -> list[Case]:
 
 def check_retry(case: Case) -> None:
     """Raise ``CannotError`` unless the dead letter may be retried."""
-    if case.asked.body.type == "collect":
+    if what := _SCHEDULERS.get(case.asked.body.type):
         raise CannotError(
-            "a collect is not retried by hand: the scheduler tries again by itself a day after it failed, as long as "
-            "the instalment is scheduled. When that is settled, discard this one."
+            f"{what[0]} is not retried by hand: the scheduler tries again by itself a day after it failed, as long as "
+            f"{what[1]}. When that is settled, discard this one."
+        )
+    if case.asked.link is not None:
+        raise CannotError(
+            f"it was linked with {(case.asked.link_size or 1) - 1} others, all of which failed with it, and alone it "
+            "would be another request: let the client send all of them again, linked, under new keys; and discard these"
         )
     if not case.actions:
         return
@@ -149,27 +139,13 @@ def preview(conn: Connection[Any], case: Case, *, now: datetime, rules: Rules) -
     Raises ``CannotError`` as ``retry`` would.
     """
     check_retry(case)
-    asked, row = case.asked, case.asked.as_pending()
+    asked = case.asked
     with conn.transaction():
-        # One snapshot of accounts and advances, so that they fit each other.
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        one_snapshot(conn)
         _check_key(conn, case)
-        books = books_store.read_books(conn, row)
-        names = sorted(row.accounts())
-        ahead = {name: life.waiting(conn, name, limit=_COUNTED) for name in names}
-        quarantines = life.quarantines(conn, names)
+        foreseen = foresee(conn, asked.as_pending(), now=now, rules=rules)
         alike, looked_at_all = _alike(conn, case)
-    decided, error = _try(books, row, now, rules)
-    return Preview(
-        key=case.next_key,
-        outcome=decided.outcomes[0] if decided else None,
-        breaks_with=error,
-        balances=_balances(books, decided, names, asked.body.currency),
-        ahead=ahead,
-        quarantines=quarantines,
-        alike=alike,
-        looked_at_all=looked_at_all,
-    )
+    return Preview(case.next_key, foreseen, alike, looked_at_all)
 
 
 def retry(
@@ -253,25 +229,3 @@ def _check_key(conn: Connection[Any], case: Case) -> None:
             f"the client {case.asked.client} has used the key {case.next_key} itself, for command {holder}: no retry "
             "can have it. Look at that command; if it is what is wanted, discard this dead letter."
         )
-
-
-def _try(books: Books, row: books_store.PendingRow, now: datetime, rules: Rules) -> tuple[Decided | None, str | None]:
-    try:
-        return decide(books, [row.command()], now=now, rules=rules), None
-    except Exception as error:  # Whatever made it a dead letter may still be there.
-        return None, repr(error)
-
-
-def _balances(books: Books, decided: Decided | None, names: Sequence[str], currency: str) -> list[Balance]:
-    after = decided.applied_to(books) if decided else books
-    return [_balance(name, books.accounts.get(name), after.accounts.get(name), currency) for name in names]
-
-
-def _balance(name: str, was: Account | None, will: Account | None, currency: str) -> Balance:
-    known = will or was
-    return Balance(
-        name,
-        known.currency if known else currency,
-        was.balance_minor if was else None,
-        will.balance_minor if will else None,
-    )

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -18,7 +19,18 @@ from processor import telemetry, tracing
 from processor.errors import Overloaded, Unavailable
 from processor.logs import in_short
 from processor.store import commands, locks
-from processor.submissions import Answer, CommandBody, KeyConflict, Receipt, Submission, Unstorable
+from processor.store.commands import First
+from processor.submissions import (
+    LINKED,
+    Answer,
+    KeyConflict,
+    LinkConflict,
+    Linked,
+    LinkedReceipts,
+    Receipt,
+    Submission,
+    Unstorable,
+)
 
 log = structlog.get_logger()
 
@@ -26,17 +38,18 @@ _PATIENCE_S: Final = 15
 """How long a group waits for a Postgres that keeps its connection and says nothing."""
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
-FirstRequests = dict[tuple[int, str], tuple[Receipt, CommandBody]]
+FirstRequests = dict[tuple[int, str], First]
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A command that was just accepted, with what a message needs to name it."""
+    """A command that was just accepted, or the first of linked ones for all, with what a message needs to name it."""
 
     position: int
     account_keys: frozenset[int]
     trace: str = ""
     """The traceparent of the request that sent it."""
+    commands: int = 1
 
 
 Announce = Callable[[Sequence[Accepted]], None]
@@ -70,21 +83,22 @@ class Intake:
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
 
-    async def accept(self, submissions: Sequence[Submission]) -> list[Answer]:
+    async def accept(self, elements: Sequence[Submission | Linked]) -> list[Answer]:
         """
-        Make the submissions durable: ``answers[i]`` is for ``submissions[i]``.
+        Make the submissions durable: ``answers[i]`` is for ``elements[i]``.
 
         Returns after the commit. Raises ``Overloaded`` before anything was accepted, and ``Unavailable`` when Postgres
         is away or its answer to COMMIT was lost: then the same keys, sent again, tell what became of them.
         """
-        telemetry.received.inc(len(submissions))
-        self._check_backlog(len(submissions))
         loop = asyncio.get_running_loop()
         call = _Call(tracing.current())
-        waiting = [_Waiting(submission, loop.create_future(), call) for submission in submissions]
+        waiting = [_Waiting(each, loop.create_future(), call) for each in elements]
+        arriving = sum(len(each.submissions) for each in waiting)
+        telemetry.received.inc(arriving)
+        self._check_backlog(arriving)
         self._waiting.extend(waiting)
         self._arrived.set()
-        with tracing.span("intake.wait", florin__commands=len(submissions)):
+        with tracing.span("intake.wait", florin__commands=arriving):
             answers = await asyncio.gather(*(each.answer for each in waiting), return_exceptions=True)
             for group in call.groups:
                 tracing.past("intake.commit", group.began_ns, group.ended_ns, links=[group.trace])
@@ -97,7 +111,7 @@ class Intake:
         try:
             while True:
                 await self._arrived.wait()
-                group = [self._waiting.popleft() for _ in range(min(self._group_size, len(self._waiting)))]
+                group = self._next_group()
                 if not self._waiting:
                     self._arrived.clear()
                 await self._accept_group(group)
@@ -112,6 +126,25 @@ class Intake:
                     self._backlog = await commands.count_backlog(conn, 2 * self._max_backlog)
             # Who was turned away comes back soon: look more often while that is so.
             await asyncio.sleep(every_s / 10 if self._backlog >= self._max_backlog else every_s)
+
+    def _next_group(self) -> "list[_Waiting]":
+        """As many as one transaction takes. A key of linked commands is in it once: else they might be cut in two."""
+        group: list[_Waiting] = []
+        commands = 0
+        keys: set[tuple[int, str]] | None = None
+        while self._waiting:
+            each = self._waiting[0]
+            if group and commands + len(each.submissions) > self._group_size:
+                break
+            if keys is None and isinstance(each.element, Linked):
+                keys = {key for earlier in group for key in earlier.idempotency_keys()}
+            if keys is not None:
+                if not keys.isdisjoint(each.idempotency_keys()):
+                    break
+                keys |= each.idempotency_keys()
+            commands += len(each.submissions)
+            group.append(self._waiting.popleft())
+        return group
 
     def _check_backlog(self, arriving: int) -> None:
         if len(self._waiting) + arriving > self._max_waiting or self._backlog >= self._max_backlog:
@@ -178,7 +211,7 @@ class Intake:
             return await self._answer(group[:half]) + await self._answer(group[half:])
 
     async def _accept_all(self, conn: AsyncConnection, group: "list[_Waiting]") -> list[Answer]:
-        submissions = [each.submission for each in group]
+        submissions = [submission for each in group for submission in each.submissions]
         now = self._now()
         with telemetry.accept_seconds.time():
             try:
@@ -186,7 +219,7 @@ class Intake:
                 async with conn.pipeline():
                     await conn.execute("BEGIN")
                     await locks.lock_intake(conn)
-                    cursor = await commands.accept(conn, submissions, now=now)
+                    cursor = await commands.accept(conn, [each.element for each in group], now=now)
                     await conn.execute("COMMIT")
             except BaseException:
                 with suppress(psycopg.Error):
@@ -197,18 +230,29 @@ class Intake:
         telemetry.group_size.observe(len(submissions))
         self._tell(
             [
-                Accepted(positions[each.id], each.body.account_keys(), waiting.call.trace)
-                for waiting, each in zip(group, submissions, strict=True)
-                if each.id in positions
+                Accepted(
+                    positions[waiting.submissions[0].id],
+                    waiting.account_keys(),
+                    waiting.call.trace,
+                    len(waiting.submissions),
+                )
+                for waiting in group
+                if waiting.submissions[0].id in positions
             ]
         )
         first = await self._first_requests(conn, [each for each in submissions if each.id not in positions])
-        return [
-            Receipt(each.id, positions[each.id], now)
-            if each.id in positions
-            else self._replay(each, *first[each.client_id, each.idempotency_key])
-            for each in submissions
-        ]
+        return [self._answer_one(each.element, positions, first, now) for each in group]
+
+    def _answer_one(
+        self, element: Submission | Linked, positions: Mapping[UUID, int], first: FirstRequests, now: datetime
+    ) -> Answer:
+        if isinstance(element, Submission):
+            if element.id in positions:
+                return Receipt(element.id, positions[element.id], now)
+            return self._replay(element, first[element.client_id, element.idempotency_key])
+        if element.link in positions:
+            return LinkedReceipts(tuple(Receipt(each.id, positions[each.id], now) for each in element.submissions))
+        return self._replay_linked(element, first)
 
     def _tell(self, accepted: Sequence[Accepted]) -> None:
         try:
@@ -222,12 +266,40 @@ class Intake:
             return {}
         return await commands.find_by_keys(conn, [(each.client_id, each.idempotency_key) for each in repeated])
 
-    def _replay(self, submission: Submission, receipt: Receipt, body: CommandBody) -> Answer:
-        if differing := body.differing_fields(submission.body):
+    def _replay(self, submission: Submission, first: First) -> Answer:
+        differing = first.body.differing_fields(submission.body)
+        if first.link is not None:
+            differing.append(LINKED)
+        if differing:
             telemetry.conflicting.inc()
             return KeyConflict(differing)
         telemetry.replayed.inc()
-        return receipt
+        return first.receipt
+
+    def _replay_linked(self, linked: Linked, first: FirstRequests) -> Answer:
+        """The receipts again, if the very same commands were linked in this order; else what their keys name."""
+        wanted = linked.submissions
+        found = [first.get((each.client_id, each.idempotency_key)) for each in wanted]
+        known = [each for each in found if each is not None]
+        begins, positions = known[0].receipt, [each.receipt.position for each in known]
+        is_same_link = (
+            len(known) == len(wanted)
+            and all(each.link == begins.id and each.link_size == len(wanted) for each in known)
+            and positions == list(range(begins.position, begins.position + len(wanted)))
+        )
+        differing = {
+            each.idempotency_key: [
+                *before.body.differing_fields(each.body),
+                *(() if is_same_link else (LINKED,)),
+            ]
+            for each, before in zip(wanted, found, strict=True)
+            if before is not None
+        }
+        if any(differing.values()):
+            telemetry.conflicting.inc(len(wanted))
+            return LinkConflict({key: fields for key, fields in differing.items() if fields})
+        telemetry.replayed.inc(len(wanted))
+        return LinkedReceipts(tuple(each.receipt for each in known))
 
 
 @dataclass(slots=True)
@@ -251,6 +323,16 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    submission: Submission
+    element: Submission | Linked
     answer: "asyncio.Future[Answer]"
     call: _Call
+
+    @property
+    def submissions(self) -> tuple[Submission, ...]:
+        return self.element.submissions if isinstance(self.element, Linked) else (self.element,)
+
+    def idempotency_keys(self) -> set[tuple[int, str]]:
+        return {(each.client_id, each.idempotency_key) for each in self.submissions}
+
+    def account_keys(self) -> frozenset[int]:
+        return self.element.account_keys() if isinstance(self.element, Linked) else self.element.body.account_keys()

@@ -1,4 +1,8 @@
-"""Whose turn it is: each account has a line of pending commands; a command stands in those of all its accounts."""
+"""
+Whose turn it is: each account has a line of pending commands; a command stands in those of all its accounts.
+
+Linked commands have one place, that of the first, in the lines of all their accounts: no batch is cut through them.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,10 +12,10 @@ from psycopg import Connection
 
 from processor.store import books as books_store
 from processor.store import locks
-from processor.store.books import PendingRow
+from processor.store.books import InLine, PendingRow
 
 MAX_COMMANDS: Final = 200
-"""Commands of one transaction at most: above, Postgres's plans turn to sequential scans."""
+"""Commands of one transaction at most: above, Postgres's plans turn to sequential scans. More are never linked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +54,25 @@ def widen(conn: Connection, positions: Collection[int], keys: Collection[int]) -
     ``keys`` are those of the named ones' accounts. Follows each line to its head, and the lines of those found there.
     The result is closed: whatever stands before one of its commands, in any line, belongs to it as well.
     """
-    found: dict[int, frozenset[int]] = {}
+    found: dict[int, InLine] = {}
     explored: set[int] = set()
     wanted = set(keys)
     while wanted:
         lines = books_store.read_lines(conn, wanted, up_to=max(positions), limit=MAX_COMMANDS)
         explored |= wanted
-        found |= {each.position: each.account_keys for each in lines}
+        found |= {each.position: each for each in lines}
         oldest, chosen = _oldest(found)
         wanted = chosen - explored
     return Batch(chosen, oldest[-1] if oldest else 0)
 
 
-def _oldest(found: Mapping[int, frozenset[int]]) -> tuple[list[int], set[int]]:
+def _oldest(found: Mapping[int, InLine]) -> tuple[list[int], set[int]]:
     """The oldest of the commands that one transaction may hold, and the keys of all their accounts."""
-    oldest: list[int] = []
+    oldest = sorted(found)[:MAX_COMMANDS]
     chosen: set[int] = set()
-    for position in sorted(found)[:MAX_COMMANDS]:
-        if len(chosen | found[position]) > locks.MAX_KEYS:
-            break
-        oldest.append(position)
-        chosen |= found[position]
-    return oldest, chosen
+    taken = books_store.within((found[position].commands for position in oldest), MAX_COMMANDS)
+    for number, position in enumerate(oldest[:taken]):
+        if len(chosen | found[position].account_keys) > locks.MAX_KEYS:
+            return oldest[:number], chosen
+        chosen |= found[position].account_keys
+    return oldest[:taken], chosen

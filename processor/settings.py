@@ -2,17 +2,19 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, Json, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from processor import money
-from processor.domain.rules import Bounds, Rules
+from processor.domain.rules import Bounds, Overdraft, Rules
 from processor.errors import SettingsError
 
 Positive = Annotated[int, Field(gt=0)]
+
+_BOUNDED: Final = ("deposit", "withdraw", "transfer", "place_hold")
 
 
 def _known_zone(name: str) -> str:
@@ -40,6 +42,23 @@ def _amounts(bounds: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
     return bounds
 
 
+def _bounded(bounds: dict[str, dict[str, tuple[str, str]]]) -> dict[str, dict[str, tuple[str, str]]]:
+    for type_, by_currency in bounds.items():
+        if type_ not in _BOUNDED:
+            raise ValueError(
+                f"{type_}: bounds are for {', '.join(_BOUNDED)}; those of advances are FLORIN_ADVANCE_BOUNDS"
+            )
+        _amounts(by_currency)
+    return bounds
+
+
+def _overdrafts(overdrafts: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    for currency, amounts in overdrafts.items():
+        for amount in amounts:
+            money.parse_amount(amount, currency, zero=True)
+    return overdrafts
+
+
 class RuleSettings(BaseSettings):
     """What the bank may set. The same in every worker, or what becomes of a command depends on who decides it."""
 
@@ -53,6 +72,14 @@ class RuleSettings(BaseSettings):
         Json[dict[str, tuple[str, str]]], NoDecode, AfterValidator(_amounts), Field(validate_default=False)
     ] = {}
     """The smallest and the largest advance by currency, such as {"USD": ["10.00", "5000.00"]}; others have none."""
+    amount_bounds: Annotated[
+        Json[dict[str, dict[str, tuple[str, str]]]], NoDecode, AfterValidator(_bounded), Field(validate_default=False)
+    ] = {}
+    """The same for other commands, by type: {"withdraw": {"USD": ["1.00", "500.00"]}}."""
+    overdraft_defaults: Annotated[
+        Json[dict[str, tuple[str, str]]], NoDecode, AfterValidator(_overdrafts), Field(validate_default=False)
+    ] = {}
+    """Limit and fee of new accounts that ask for none of their own, by currency: {"USD": ["100.00", "15.00"]}."""
     partial_collection: bool = False
     """Whether an instalment for which there is not enough takes what there is; the rest is missed."""
 
@@ -62,8 +89,13 @@ class RuleSettings(BaseSettings):
             zone=ZoneInfo(self.business_zone),
             max_live_advances=self.max_live_advances,
             bounds={
-                currency: Bounds(*(money.parse_amount(amount, currency) for amount in amounts))
-                for currency, amounts in self.advance_bounds.items()
+                (type_, currency): Bounds(*(money.parse_amount(amount, currency) for amount in amounts))
+                for type_, bounds in {**self.amount_bounds, "advance": self.advance_bounds}.items()
+                for currency, amounts in bounds.items()
+            },
+            overdrafts={
+                currency: Overdraft(*(money.parse_amount(amount, currency, zero=True) for amount in amounts))
+                for currency, amounts in self.overdraft_defaults.items()
             },
             partial_collection=self.partial_collection,
         )
@@ -102,6 +134,8 @@ class Settings(RuleSettings, AlertSettings):
     """JSON, or text for a person; auto is text if standard error is a terminal."""
     tracing: bool = False
     """Whether spans are recorded and sent by OTLP. The standard OTEL_ variables say where to."""
+    bank_name: Annotated[str, Field(min_length=1, max_length=64)] = "Florin"
+    """Whose name stands at the top of a customer's statement."""
     ready_fd: int | None = None
 
     # The intake.
@@ -141,6 +175,8 @@ class Settings(RuleSettings, AlertSettings):
     """How often due instalments are looked for. When one is due is written on it."""
     collect_backlog: Positive = 20_000
     """Places in line above which due instalments wait: clients must not stand behind all of a day's."""
+    expire_holds_every_s: Positive = 30
+    """How often holds whose time is over are looked for."""
     check_advances_every_s: Positive = 300
     seal_every_s: Positive = 60
     seal_block_size: Annotated[int, Field(gt=0, le=50_000)] = 10_000

@@ -1,6 +1,6 @@
 """A command as its client sent it, checked but not accepted yet; and what the intake answers to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Final
@@ -25,6 +25,12 @@ class CommandBody:
     first_due_on: date | None = None
     advance_id: UUID | None = None
     instalment: int | None = None
+    hold_id: UUID | None = None
+    expires_at: datetime | None = None
+    reverses: UUID | None = None
+    force: bool | None = None
+    daily_count: int | None = None
+    daily_amount_minor: int | None = None
     reason: str | None = None
     reference: str | None = None
     metadata: Mapping[str, str] | None = None
@@ -39,10 +45,26 @@ class CommandBody:
 
     def differing_fields(self, other: "CommandBody") -> list[str]:
         """The fields, as the API names them, in which ``other`` is another request than this."""
-        return [name.removesuffix("_minor") for name in FIELDS if getattr(self, name) != getattr(other, name)]
+        # What a reversal does not say itself follows from the command that it names.
+        compared = _OF_REVERSALS if "reverse" in (self.type, other.type) else FIELDS
+        return [_NAMES.get(name, name.removesuffix("_minor")) for name in compared if self._differs(other, name)]
 
+    def _differs(self, other: "CommandBody", name: str) -> bool:
+        """``self`` is the first request under the key."""
+        mine, theirs = getattr(self, name), getattr(other, name)
+        if self.type == "open_account" and name in _ONCE_ZERO:
+            # Before the bank could have a usual overdraft, one that was left out was stored as none.
+            return bool(mine != theirs and not (mine == 0 and theirs is None))
+        return bool(mine != theirs)
+
+
+_NAMES: Final = {"reverses": "command"}
+_ONCE_ZERO: Final = ("overdraft_limit_minor", "overdraft_fee_minor")
 
 FIELDS: Final = tuple(field.name for field in fields(CommandBody))
+_OF_REVERSALS: Final = tuple(
+    name for name in FIELDS if name not in ("currency", "account", "from_account", "to_account")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +75,22 @@ class Submission:
     client_id: int
     idempotency_key: str
     body: CommandBody
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Two or more that are accepted together or not at all, and applied so. The id of the first links them."""
+
+    submissions: tuple[Submission, ...]
+
+    @property
+    def link(self) -> UUID:
+        """What all of them have in common."""
+        return self.submissions[0].id
+
+    def account_keys(self) -> frozenset[int]:
+        """The lock keys of all their accounts: they wait in all of these lines, at one place."""
+        return frozenset[int]().union(*(each.body.account_keys() for each in self.submissions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +117,25 @@ class Unstorable:
     message: str
 
 
-Answer = Receipt | KeyConflict | Unstorable
+@dataclass(frozen=True, slots=True)
+class LinkedReceipts:
+    """The receipts of linked commands, in their order. All are new, or all are replayed."""
+
+    receipts: tuple[Receipt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConflict:
+    """
+    Keys of linked commands that name other requests of the same client. None of them was accepted.
+
+    With each key, the fields that differ; ``linked`` if the command was sent alone, or with others or in another order.
+    """
+
+    differing_fields: Mapping[str, Sequence[str]]
+
+
+LINKED: Final = "linked"
+"""Where a request differs whose command is the same, but not what it is linked with."""
+
+Answer = Receipt | KeyConflict | Unstorable | LinkedReceipts | LinkConflict

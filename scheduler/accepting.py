@@ -7,7 +7,7 @@ from typing import Final
 
 from processor import accepting as intake
 from processor.accepting import Submit
-from processor.collect import PAGE
+from processor.emitting import PAGE
 from processor.settings import Settings
 from workers.messenger import Messenger
 from workers.queue import CommandQueue

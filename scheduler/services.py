@@ -16,7 +16,9 @@ from psycopg_pool import ConnectionPool
 from processor import clock, pools
 from processor.collect import Collector
 from processor.domain.rules import Rules
+from processor.emitting import Emitter
 from processor.errors import SettingsError
+from processor.expire import Expirer
 from processor.sealing import Sealer
 from processor.settings import Settings
 from processor.store.commands import backlog_reaches
@@ -37,6 +39,7 @@ class Services:
     pool: Pool
     sweeper: Sweeper
     collector: Collector
+    expirer: Expirer
     sealer: Sealer
     now: Callable[[], datetime]
     stop: threading.Event
@@ -63,16 +66,15 @@ def opened(
         sweeper = Sweeper(
             pool, queue.sending_as("sweeper"), now=now, stranded_after=timedelta(seconds=settings.stranded_after_s)
         )
-        collector = Collector(
+        emitter = Emitter(
             pool,
             submit,
-            now=now,
-            new_id=new_id,
-            rules=rules,
             # Clients stand in the same line, and the rest of the backlog is theirs.
             is_full=lambda conn: backlog_reaches(conn, min(settings.collect_backlog, settings.max_backlog)),
             pause=stop.wait,
         )
+        collector = Collector(emitter, now=now, new_id=new_id, rules=rules)
+        expirer = Expirer(emitter, now=now, new_id=new_id)
         sealer = Sealer(
             pool,
             now=now,
@@ -82,7 +84,7 @@ def opened(
             webhook=settings.seal_webhook.get_secret_value() if settings.seal_webhook else None,
             is_over=stop.is_set,
         )
-        yield Services(settings, rules, pool, sweeper, collector, sealer, now, stop)
+        yield Services(settings, rules, pool, sweeper, collector, expirer, sealer, now, stop)
 
 
 def queue_of(settings: Settings) -> CommandQueue:

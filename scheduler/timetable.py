@@ -41,6 +41,10 @@ def _collect(services: Services) -> int:
     return services.collector.collect()
 
 
+def _expire_holds(services: Services) -> int:
+    return services.expirer.expire()
+
+
 def _check_advances(services: Services) -> int:
     return collect.watch_advances(services.pool)
 
@@ -140,6 +144,12 @@ JOBS: Final = (
         "An instalment whose day has come becomes a collect command.",
         lambda settings: settings.collect_every_s,
         _collect,
+    ),
+    Job(
+        "expire_holds",
+        "Money on hold whose time is over becomes an expire_hold command: it is its owner's again.",
+        lambda settings: settings.expire_holds_every_s,
+        _expire_holds,
     ),
     Job(
         "check_advances",

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final, LiteralString
 
@@ -12,7 +13,10 @@ from psycopg import sql
 
 from cli.simulating.engine import Engine as BareEngine
 from processor import clock
+from processor.domain.commands import UNLIMITED_COUNT, UNLIMITED_MINOR
 from processor.domain.rules import Rules
+from processor.proofs import PROOFS
+from processor.proofs.proof import Limits, Scope
 from processor.store import system_accounts
 from processor.store.books import InLine
 from processor.submissions import FIELDS, CommandBody
@@ -28,6 +32,8 @@ SELECT_COMMANDS: Final = sql.SQL("""
     SELECT
         position, decided_at,
         (SELECT granting.position FROM command AS granting WHERE granting.id = command.advance_id) AS advance,
+        (SELECT reserving.position FROM command AS reserving WHERE reserving.id = command.hold_id) AS hold,
+        (SELECT earlier.position FROM command AS earlier WHERE earlier.id = command.reverses) AS reverses,
         {}
     FROM command LEFT JOIN outcome USING (position) ORDER BY position
 """).format(sql.SQL(", ").join(sql.Identifier("command", field) for field in FIELDS))
@@ -105,17 +111,65 @@ class Engine(BareEngine):
 
         return asyncio.run(read())
 
+    def holds(self) -> dict[int, tuple[str, int, str]]:
+        """Of every hold, by its id: the account, how much, and how it stands."""
+        return {
+            id_: (name, amount_minor, state)
+            for id_, name, amount_minor, state in self.rows("""
+                SELECT hold.id, account.name, hold.amount_minor, state FROM hold
+                JOIN account ON account.id = account_id ORDER BY 1
+            """)
+        }
+
+    def allowances(self) -> dict[str, tuple[Any, ...]]:
+        """Of every customer: what is on hold, the status, the overdraft and the limits of a day."""
+        return {
+            name: tuple(rest)
+            for name, *rest in self.rows(
+                """
+                SELECT name, held_minor, status, overdraft_limit_minor, overdraft_fee_minor,
+                    coalesce(daily_count, %s), coalesce(daily_amount_minor, %s)
+                FROM account WHERE kind = 'customer'
+                """,
+                [UNLIMITED_COUNT, UNLIMITED_MINOR],
+            )
+        }
+
+    def breaks(self) -> list[tuple[str, str]]:
+        """What the proofs find if they look at everything, by proof and subject; of jobs, none is expected."""
+        scope = Scope(True, 0, 2**62, (), self.now(), None, Limits(rules=self.rules), {}, page=50)
+        return [
+            (proof.name, found.subject)
+            for proof in PROOFS
+            for found in proof.check(self.owner, replace(scope, memory={}))
+        ]
+
     def assert_as_one_by_one(self, *, failed: Collection[int] = ()) -> None:
         """Every command has one outcome, and all are as if one person had done them in order of their receipts."""
-        bank = Bank(partial_collection=self.rules.partial_collection, max_live_advances=self.rules.max_live_advances)
+        bank = Bank(
+            partial_collection=self.rules.partial_collection,
+            max_live_advances=self.rules.max_live_advances,
+            bounds={key: (bounds.min_minor, bounds.max_minor) for key, bounds in self.rules.bounds.items()},
+            overdrafts={
+                currency: (usual.limit_minor, usual.fee_minor) for currency, usual in self.rules.overdrafts.items()
+            },
+        )
         expected = {}
-        for position, decided_at, advance, *fields in self.rows(SELECT_COMMANDS):
+        for position, decided_at, advance, hold, reverses, *fields in self.rows(SELECT_COMMANDS):
             body = CommandBody(**dict(zip(FIELDS, fields, strict=True)))
             today = self.rules.business_date(decided_at) if decided_at else date.min
             expected[position] = (
                 ("failed", "internal_error")
                 if position in failed
-                else bank.take(body, today=today, position=position, advance=advance)
+                else bank.take(
+                    body,
+                    today=today,
+                    now=decided_at,
+                    position=position,
+                    advance=advance,
+                    hold=hold,
+                    reverses=reverses,
+                )
             )
 
         assert self.outcomes() == expected
@@ -123,6 +177,17 @@ class Engine(BareEngine):
         assert self.balances() == {name: bank.balance(name) for name in bank.accounts}
         assert self.own_accounts() == {name: minor for name, minor in bank.own.items() if minor}
         assert self.schedules() == bank.schedules()
+        assert self.holds() == {
+            id_: (hold["account"], hold["amount"], hold["state"]) for id_, hold in bank.holds.items()
+        }
+        assert self.allowances() == {
+            name: (
+                *(bank.held(name), account["status"], account["limit"], account["fee"]),
+                *(account["daily_count"], account["daily_amount"]),
+            )
+            for name, account in bank.accounts.items()
+        }
+        assert {reverses for (reverses,) in self.rows("SELECT reverses FROM reversal")} == bank.reversed
         self.assert_every_account_is_a_chain()
 
     def assert_every_account_is_a_chain(self) -> None:

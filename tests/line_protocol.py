@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from processor.lines import in_turn, widen
 from processor.store import locks
-from processor.store.books import InLine, PendingRow
+from processor.store.books import InLine, PendingRow, within
 from workers.messages import Batch, batches
 
 Ready = Callable[[], bool]
@@ -53,7 +53,12 @@ class Lines:
     def gather(self, keys: Iterable[int], up_to: int, limit: int) -> list[PendingRow]:
         """The oldest that wait for any of these accounts."""
         positions = {position for key in keys for position in self.of(key) if position <= up_to}
-        return [self.rows[position] for position in sorted(positions)[:limit]]
+        oldest = [self.rows[position] for position in sorted(positions)[:limit]]
+        return oldest[: within((len(row.rows()) for row in oldest), limit)]
+
+    def named(self, position: int) -> InLine:
+        """The command as a message names it."""
+        return InLine(position, self.keys_of(position), len(self.rows[position].rows()))
 
     def out_of_order(self) -> list[int]:
         """Those that were decided after a later one of one of their accounts, and neither of them was ever held."""
@@ -134,7 +139,7 @@ class Simulation:
             self._something_happens()
         lines = self.lines
         heads = {position for key in keys for position in [p for p in lines.of(key) if p <= up_to][:limit]}
-        return [InLine(position, lines.keys_of(position)) for position in heads]
+        return [lines.named(position) for position in heads]
 
     def _something_happens(self) -> bool:
         able = [worker for worker in self._workers if worker not in self._moving and worker.ready()]
@@ -255,4 +260,4 @@ class Simulation:
         self.lines.locks = {key: holder for key, holder in self.lines.locks.items() if holder != me}
 
     def _send(self, positions: Sequence[int]) -> None:
-        self._queue += batches(InLine(position, self.lines.keys_of(position)) for position in positions)
+        self._queue += batches(map(self.lines.named, positions))

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 Command = tuple[str, dict[str, Any]]
-"""An idempotency key and a body."""
+"""An idempotency key and a body. A value of the body may be the id ``Of`` an earlier command."""
 
 _RETRY_AFTER_S: Final = 0.05
 _PATIENCE_S: Final = 120.0
@@ -24,6 +24,13 @@ class Receipt:
 
     id: str
     position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Of:
+    """The id of the command under a key, whatever it will be."""
+
+    key: str
 
 
 class Load:
@@ -90,7 +97,9 @@ class Load:
     async def _send_on_a_connection(self) -> None:
         connection = _Connection(self._port)
         while self._waiting:
-            commands = [self._waiting.popleft() for _ in range(min(self._per_request, len(self._waiting)))]
+            commands = self._next()
+            if not commands:
+                await asyncio.sleep(_RETRY_AFTER_S)
             while commands:
                 try:
                     status, body = await connection.exchange(self._request(commands))
@@ -105,6 +114,19 @@ class Load:
                     self.troubles[trouble] += 1
                     await asyncio.sleep(_RETRY_AFTER_S)
         connection.close()
+
+    def _next(self) -> list[Command]:
+        """The next ones that name nothing without a receipt; those that do wait behind all others."""
+        commands: list[Command] = []
+        for _ in range(min(self._per_request, len(self._waiting))):
+            key, body = self._waiting.popleft()
+            named = [value.key for value in body.values() if isinstance(value, Of)]
+            if all(name in self.receipts for name in named):
+                ids = {name: self.receipts[v.key].id for name, v in body.items() if isinstance(v, Of)}
+                commands.append((key, body | ids))
+            else:
+                self._waiting.append((key, body))
+        return commands
 
     def _request(self, commands: list[Command]) -> bytes:
         if self._per_request == 1:
@@ -176,19 +198,66 @@ def openings(names: Sequence[str], *, overdraft: str = "0") -> list[Command]:
 
 def payments(accounts: Sequence[str], count: int, *, seed: int, prefix: str = "pay") -> list[Command]:
     """
-    Deposits, withdrawals and transfers, the same for the same seed.
+    Deposits, withdrawals, transfers, holds and what becomes of them, corrections; the same for the same seed.
 
     The first account is in a tenth of them: every real bank has such a customer. Many are refused for want of funds.
     """
     rng = random.Random(seed)
-    commands = []
+    commands: list[Command] = []
     for n in range(count):
-        amount = f"{rng.randint(1, 30)}.{rng.randint(0, 99):02}"
         one, two = rng.sample(accounts, 2)
         if rng.random() < 0.1:
             one, two = (accounts[0], two) if two != accounts[0] else (one, accounts[0])
-        kind = rng.choice(("deposit", "withdraw", "transfer", "transfer"))
-        body = {"type": kind, "amount": amount, "currency": "USD", "reference": f"{prefix} {n}"}
-        body |= {"from_account": one, "to_account": two} if kind == "transfer" else {"account": one}
-        commands.append((f"{prefix}-{seed}-{n}", body))
+        kind = rng.choice(_KINDS)
+        # Long enough ago to be decided mostly, and to have its receipt.
+        earlier = commands[-rng.randint(150, 400)] if n >= 400 else None
+        body = _about_earlier(kind, earlier, rng) or _payment(kind, one, two, rng)
+        commands.append((f"{prefix}-{seed}-{n}", body | {"reference": f"{prefix} {n}"}))
     return commands
+
+
+_KINDS: Final = (
+    *("deposit", "withdraw", "transfer", "transfer") * 4,
+    *("place_hold", "place_hold", "end_of_hold", "end_of_hold", "end_of_hold", "reverse", "adjust", "life"),
+)
+
+
+def _payment(kind: str, one: str, two: str, rng: random.Random) -> dict[str, Any]:
+    money = {"amount": f"{rng.randint(1, 30)}.{rng.randint(0, 99):02}", "currency": "USD"}
+    if kind in ("deposit", "withdraw", "place_hold"):
+        return {"type": kind, "account": one, **money}
+    if kind == "adjust":
+        two = rng.choice((two, "@suspense:USD"))
+        force = rng.random() < 0.2
+        return {"type": kind, "from_account": one, "to_account": two, "force": force, "reason": "found it", **money}
+    if kind == "life":
+        return rng.choice(
+            (
+                {"type": "freeze", "account": one, "currency": "USD", "reason": "lost card"},
+                *({"type": "unfreeze", "account": one, "currency": "USD", "reason": "found it"},) * 2,
+                {"type": "close", "account": one, "currency": "USD", "reason": "moved away"},
+                *(
+                    {"type": "set_limits", "account": one, "currency": "USD", "reason": "asked for it", **limits}
+                    for limits in ({"daily_count": 9}, {"daily_amount": "99.00"}, {"overdraft_limit": "60.00"})
+                ),
+            )
+        )
+    return {"type": "transfer", "from_account": one, "to_account": two, **money}
+
+
+def _about_earlier(kind: str, earlier: Command | None, rng: random.Random) -> dict[str, Any] | None:
+    """What ends a hold or reverses a payment, if the earlier command is one; an account that froze is let go."""
+    if earlier is None:
+        return None
+    key, body = earlier
+    of_its_account = {"account": body.get("account"), "currency": "USD"}
+    if body["type"] == "freeze":
+        return {"type": "unfreeze", "reason": "found it", **of_its_account}
+    if body["type"] == "place_hold" and kind in ("end_of_hold", "place_hold", "transfer"):
+        if rng.random() < 0.3:
+            return {"type": "release_hold", "hold_id": Of(key), **of_its_account}
+        part = {"amount": "1.00"} if rng.random() < 0.5 else {}
+        return {"type": "capture_hold", "hold_id": Of(key), **part, **of_its_account}
+    if kind == "reverse":
+        return {"type": "reverse", "command": Of(key), "force": rng.random() < 0.3, "reason": "by mistake"}
+    return None

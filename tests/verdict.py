@@ -2,18 +2,22 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final, LiteralString
 
 from cli.servers.process import wait_until
+from processor import clock
 from processor.domain.advances import accounted_minor
-from processor.domain.books import Books
+from processor.domain.books import Books, Daily
 from processor.domain.commands import Command
 from processor.domain.decide import decide
 from processor.domain.rules import Rules
+from processor.proofs import PROOFS
+from processor.proofs.proof import Limits, Scope
 from processor.store.books import PendingRow
 from processor.store.system_accounts import SELECT_TOTALS
+from tests.builders import as_read_next
 from tests.load import Receipt
 from tests.stack import Stack
 
@@ -26,7 +30,10 @@ SELECT_LOG: Final[LiteralString] = """
         command.amount_minor, command.currency, command.overdraft_limit_minor, command.overdraft_fee_minor,
         command.accepted_at, command.id::text, command.idempotency_key, outcome.status, outcome.reason,
         command.client_id, outcome.decided_at, command.instalments, command.first_due_on,
-        (SELECT granting.position FROM command AS granting WHERE granting.id = command.advance_id), command.instalment
+        (SELECT granting.position FROM command AS granting WHERE granting.id = command.advance_id), command.instalment,
+        (SELECT reserving.position FROM command AS reserving WHERE reserving.id = command.hold_id), command.expires_at,
+        (SELECT earlier.position FROM command AS earlier WHERE earlier.id = command.reverses), command.force,
+        command.daily_count, command.daily_amount_minor
     FROM command LEFT JOIN outcome USING (position)
     ORDER BY outcome.xid, command.position
 """
@@ -43,7 +50,10 @@ SELECT_TRANSFERS: Final[LiteralString] = """
 """
 
 SELECT_ACCOUNTS: Final[LiteralString] = """
-    SELECT name, kind, currency, version, credits_minor, debits_minor FROM account
+    SELECT name, kind, currency, version, credits_minor, debits_minor, revision, status, held_minor, forced_minor,
+        overdraft_limit_minor, overdraft_fee_minor,
+        daily_count, daily_amount_minor, daily_on, daily_used, daily_used_minor
+    FROM account
 """
 
 SELECT_ADVANCES: Final[LiteralString] = """
@@ -57,6 +67,12 @@ SELECT_INSTALMENTS: Final[LiteralString] = """
     SELECT
         advance_id, number, due_on, amount_minor, rolled_minor, paid_minor, state, settled_by, attempts, failed_at
     FROM instalment ORDER BY advance_id, number
+"""
+
+SELECT_HOLDS: Final[LiteralString] = """
+    SELECT hold.id, account.name, hold.currency, hold.amount_minor, hold.expires_at, hold.state, hold.captured_minor,
+        hold.settled_by, hold.attempts
+    FROM hold JOIN account ON account.id = hold.account_id
 """
 
 
@@ -102,6 +118,10 @@ def assert_the_books_are_right(stack: Stack, *receipts: Mapping[str, Receipt]) -
         instalments = defaultdict(list)
         for advance_id, *instalment in conn.execute(SELECT_INSTALMENTS):
             instalments[advance_id].append(tuple(instalment))
+        holds = {row[0]: row for row in conn.execute(SELECT_HOLDS)}
+        reversals: dict[int, int] = dict(conn.execute("SELECT reverses, position FROM reversal").fetchall())
+        scope = Scope(True, 0, 2**62, (), clock.now(), None, Limits(rules=Rules()), {})
+        breaks = [found for proof in PROOFS for found in proof.check(conn, replace(scope, memory={}))]
 
     _every_receipt_has_its_command(log, receipts)
     _every_command_has_an_outcome(log)
@@ -110,9 +130,11 @@ def assert_the_books_are_right(stack: Stack, *receipts: Mapping[str, Receipt]) -
     _sums_are_right(transfers, accounts, system_totals)
     books = _the_rules_say_the_same(log, transfers)
     _the_books_are_the_same(books, accounts, advances, instalments)
+    _what_is_on_hold_and_was_reversed_is_the_same(books, holds, reversals)
+    assert not breaks, breaks
     return Verdict(
         Counter((row[1], row[13] or row[12]) for row in log),
-        {name: credits_ - debits for name, (kind, _, _, credits_, debits) in accounts.items() if kind == "customer"},
+        {name: each[3] - each[4] for name, each in accounts.items() if each[0] == "customer"},
     )
 
 
@@ -122,7 +144,7 @@ def _every_receipt_has_its_command(log: list[tuple[Any, ...]], receipts: tuple[M
     kept = {row[11]: Receipt(row[10], row[0]) for row in log if row[14]}
     assert len(kept) == sum(row[14] != 0 for row in log), "a key names two commands"
     assert kept == promised
-    assert all((row[14] == 0) == (row[1] == "collect") for row in log)
+    assert all((row[14] == 0) == (row[1] in ("collect", "expire_hold")) for row in log)
 
 
 def _every_command_has_an_outcome(log: list[tuple[Any, ...]]) -> None:
@@ -154,7 +176,7 @@ def _chains_are_gapless(
                 version[name] += 1
                 balance[name] += sign * amount
                 assert (version_after, balance_after) == (version[name], balance[name]), f"{position} on {name}"
-    for name, (kind, _, last_version, credits_, debits) in accounts.items():
+    for name, (kind, _, last_version, credits_, debits, *_) in accounts.items():
         if kind == "customer":
             assert (last_version, credits_ - debits) == (version[name], balance[name]), name
 
@@ -173,7 +195,7 @@ def _sums_are_right(
             credits_[credit] += amount
             assert accounts[debit][1] == accounts[credit][1] == currency
     sums: Counter[str] = Counter()
-    for name, (kind, currency, _, credits_minor, debits_minor) in accounts.items():
+    for name, (kind, currency, _, credits_minor, debits_minor, *_) in accounts.items():
         totals = (credits_minor, debits_minor) if kind == "customer" else system_totals[name]
         assert totals == (credits_[name], debits[name]), name
         sums[currency] += totals[0] - totals[1]
@@ -196,7 +218,7 @@ def _the_rules_say_the_same(log: list[tuple[Any, ...]], transfers: Mapping[int, 
                 )
                 for each in outcome.transfers
             ], row
-        books = decided.applied_to(books)
+        books = as_read_next(books, decided)
     return books
 
 
@@ -212,7 +234,11 @@ def _the_books_are_the_same(
 ) -> None:
     """What the rules lead to is what is written down: accounts, advances, and each of their instalments."""
     assert {name: each for name, each in accounts.items() if each[0] == "customer"} == {
-        each.name: ("customer", each.currency, each.version, each.credits_minor, each.debits_minor)
+        each.name: (
+            *("customer", each.currency, each.version, each.credits_minor, each.debits_minor),
+            *(each.revision, each.status.value, each.held_minor, each.forced_minor),
+            *(each.overdraft_limit_minor, each.overdraft_fee_minor, *_day(each.daily)),
+        )
         for each in books.accounts.values()
     }
     assert advances == {
@@ -234,3 +260,25 @@ def _the_books_are_the_same(
     }
     for advance in books.advances.values():
         assert accounted_minor(advance.instalments) == advance.amount_minor, advance
+
+
+def _day(daily: Daily) -> tuple[Any, ...]:
+    """The limits of a day as they are stored: none, and no day before its first debit."""
+    if not daily.is_limited:
+        return (None,) * 5
+    used = (daily.on, daily.used, daily.used_minor) if daily.used else (None,) * 3
+    return (daily.count, daily.amount_minor, *used)
+
+
+def _what_is_on_hold_and_was_reversed_is_the_same(
+    books: Books, holds: Mapping[int, tuple[Any, ...]], reversals: Mapping[int, int]
+) -> None:
+    """Each hold, however it ended, and each reversal with what it reversed."""
+    assert holds == {
+        each.id: (
+            *(each.id, each.account, each.currency, each.amount_minor, each.expires_at, each.state.value),
+            *(each.captured_minor, each.settled_by, each.attempts),
+        )
+        for each in books.holds.values()
+    }
+    assert reversals == {each.position: each.reversed_by for each in books.done.values() if each.reversed_by}

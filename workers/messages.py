@@ -27,7 +27,12 @@ Sender = Literal["intake", "worker", "sweeper", "scheduler"]
 
 
 class Waiting(Protocol):
-    """A pending command, as a message names it. One that was just accepted has the ``trace`` of its request as well."""
+    """
+    A pending command, as a message names it.
+
+    One that was just accepted has the ``trace`` of its request as well; the first of linked ones says how many
+    ``commands`` they are.
+    """
 
     @property
     def position(self) -> int: ...
@@ -60,14 +65,21 @@ class OrjsonEncoder(dramatiq.Encoder):
 
 
 def batches(waiting: Iterable[Waiting]) -> Iterator[Batch]:
-    """Divide commands, in order, into messages: at most 200 commands and 400 accounts each, so some 8 KiB."""
+    """
+    Divide commands, in order, into messages: at most 200 commands and 400 accounts each, so some 8 KiB.
+
+    Linked commands are named by the first of them, and count for as many as they are.
+    """
+    commands = 0
     positions: list[int] = []
     keys: set[int] = set()
     traces: list[str] = []
     for each in waiting:
-        if positions and (len(positions) == MAX_COMMANDS or len(keys | each.account_keys) > MAX_KEYS):
+        linked = getattr(each, "commands", 1)
+        if positions and (commands + linked > MAX_COMMANDS or len(keys | each.account_keys) > MAX_KEYS):
             yield Batch(positions, sorted(keys), tracing.few(traces))
-            positions, keys, traces = [], set(), []
+            commands, positions, keys, traces = 0, [], set(), []
+        commands += linked
         positions.append(each.position)
         keys |= each.account_keys
         traces.append(getattr(each, "trace", ""))

@@ -14,8 +14,10 @@ from processor.accepting import Submit, accepting
 from processor.apply import Applied, Applier, Pool
 from processor.collect import Collector
 from processor.domain.rules import Rules
+from processor.emitting import Emitter
+from processor.expire import Expirer
 from processor.intake import Accepted
-from processor.submissions import Answer, CommandBody, Receipt, Submission
+from processor.submissions import Answer, CommandBody, Linked, Receipt, Submission
 from workers.messages import Batch, batches
 
 
@@ -54,15 +56,14 @@ class Engine:
 
     def another_collector(self) -> Collector:
         """What another scheduler has."""
-        return Collector(
-            self.pool,
-            self.answers,
-            now=self.now,
-            new_id=uuid7,
-            rules=self.rules,
-            is_full=lambda _: False,
-            pause=lambda _: False,
-        )
+        return Collector(self._emitter(), now=self.now, new_id=uuid7, rules=self.rules)
+
+    def expire_holds(self) -> int:
+        """The scheduler's tick: holds whose time is over become commands."""
+        return Expirer(self._emitter(), now=self.now, new_id=uuid7).expire()
+
+    def _emitter(self) -> Emitter:
+        return Emitter(self.pool, self.answers, is_full=lambda _: False, pause=lambda _: False)
 
     def accept(self, *bodies: CommandBody) -> list[int]:
         """Make the commands durable, queue their messages, and return their positions."""
@@ -77,7 +78,7 @@ class Engine:
         id_ = uuid7()
         return Submission(id_, self._client_id, str(id_), body)
 
-    def answers(self, submissions: Sequence[Submission]) -> list[Answer]:
+    def answers(self, submissions: Sequence[Submission | Linked]) -> list[Answer]:
         """What the intake says to each."""
         if self._submit is None:
             raise RuntimeError("the engine does not run")

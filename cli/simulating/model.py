@@ -50,6 +50,8 @@ class Lender:
                 return self._repay(command)
             case WriteOff():
                 return self._write_off(command)
+            case _:
+                raise ValueError(f"a simulation sends no {type(command).__name__}")
 
     def schedules(self) -> dict[int, list[tuple[Any, ...]]]:
         """When each instalment is due, its amount, what of it was rolled on to it, what is paid, and how it stands."""

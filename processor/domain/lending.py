@@ -1,6 +1,6 @@
 """The rules of advances: who may have one, and what a repayment, a write-off and an instalment's day do to it."""
 
-from datetime import date, datetime
+from datetime import date
 
 from processor.domain import advances
 from processor.domain.advances import Instalment
@@ -12,7 +12,7 @@ from processor.domain.rules import LATEST_FIRST_DUE, Rules
 from processor.domain.working import Working, WorkingAccount
 
 
-def decide_advance(working: Working, command: MakeAdvance, now: datetime, rules: Rules) -> Outcome:
+def decide_advance(working: Working, command: MakeAdvance) -> Outcome:
     """Pay the advance out and schedule its instalments, or say why not."""
     account = working.find(command.account)
     if account is None:
@@ -21,11 +21,10 @@ def decide_advance(working: Working, command: MakeAdvance, now: datetime, rules:
         return refuse(command, Reason.CURRENCY_MISMATCH)
     if account.status is not AccountStatus.OPEN:
         return refuse(command, Reason.ACCOUNT_NOT_OPEN)
-    today = rules.business_date(now)
-    first_due_on = command.first_due_on or today + advances.WEEK
-    if reason := _out_of_bounds(command, first_due_on, today, rules):
+    first_due_on = command.first_due_on or working.today + advances.WEEK
+    if reason := _out_of_bounds(command, first_due_on, working.today, working.rules):
         return refuse(command, reason)
-    if working.live_advances(command.account) >= rules.max_live_advances:
+    if working.live_advances(command.account) >= working.rules.max_live_advances:
         return refuse(command, Reason.ADVANCE_LIMIT_REACHED)
     if not account.can_take_credit(command.amount_minor):
         return refuse(command, Reason.BALANCE_LIMIT_EXCEEDED)
@@ -45,10 +44,7 @@ def decide_advance(working: Working, command: MakeAdvance, now: datetime, rules:
 
 
 def _out_of_bounds(command: MakeAdvance, first_due_on: date, today: date, rules: Rules) -> Reason | None:
-    bounds = rules.bounds.get(command.currency)
-    if command.amount_minor < command.instalments or (
-        bounds and not bounds.min_minor <= command.amount_minor <= bounds.max_minor
-    ):
+    if command.amount_minor < command.instalments or not rules.allows("advance", command):
         return Reason.AMOUNT_OUT_OF_BOUNDS
     if not today <= first_due_on <= today + LATEST_FIRST_DUE:
         return Reason.DUE_DATE_OUT_OF_BOUNDS
@@ -94,7 +90,7 @@ def decide_write_off(working: Working, command: WriteOff) -> Outcome:
     return apply(command, Transfer(TransferKind.WRITE_OFF, loss, receivable, owed_minor, command.currency))
 
 
-def decide_collect(working: Working, command: Collect, now: datetime, rules: Rules) -> Outcome:
+def decide_collect(working: Working, command: Collect) -> Outcome:
     """
     Let an instalment's day be over: paid in full, or missed and rolled on.
 
@@ -111,14 +107,14 @@ def decide_collect(working: Working, command: Collect, now: datetime, rules: Rul
     due = advance.find(command.instalment)
     if due is None or not due.is_scheduled:
         return refuse(command, Reason.INSTALMENT_NOT_SCHEDULED)
-    if due.due_on > rules.business_date(now):
+    if due.due_on > working.today:
         working.write(advance.attempt(due.number))
         return refuse(command, Reason.INSTALMENT_NOT_DUE)
     # From here on it is paid or missed: its day does not come again.
     reason = _cannot_collect(account, due)
     amount_minor = due.left_minor
     if reason is not None:
-        can_pay_part = reason is Reason.INSUFFICIENT_FUNDS and rules.partial_collection
+        can_pay_part = reason is Reason.INSUFFICIENT_FUNDS and working.rules.partial_collection
         amount_minor = max(0, account.available_minor) if can_pay_part else 0
         amount_minor *= account.can_take_debit(amount_minor)
     working.write(advance.collect(due.number, amount_minor, by=command.position))

@@ -3,14 +3,17 @@
 from typing import Final
 
 from processor.proofs import (
+    account_changes,
     account_totals,
     advance_schedules,
     balance_floors,
     clock_sanity,
     command_effects,
     command_lines,
+    holds,
     instalment_outcomes,
     job_runs,
+    links,
     overdue_instalments,
     receivables,
     running_balances,
@@ -22,9 +25,12 @@ from processor.proofs.proof import Proof
 PROOFS: Final[tuple[Proof, ...]] = (
     command_effects.PROOF,
     command_lines.PROOF,
+    links.PROOF,
     running_balances.PROOF,
     account_totals.PROOF,
     balance_floors.PROOF,
+    account_changes.PROOF,
+    holds.PROOF,
     zero_sum.PROOF,
     system_checkpoints.PROOF,
     advance_schedules.PROOF,

@@ -11,6 +11,18 @@ from processor.proofs.proof import Proof, Scope
 from processor.store.proving import commands
 from processor.store.proving.commands import WrongEffect
 
+_CHANGE: Final = "the change of its account"
+_ENDED: Final = "the hold that it ended, as it asked"
+_ROWS: Final = {
+    "open_account": "the account that it opened",
+    "advance": "the advance that it made",
+    "place_hold": "the hold that it placed, as it asked",
+    **dict.fromkeys(("capture_hold", "release_hold", "expire_hold"), _ENDED),
+    **dict.fromkeys(("freeze", "unfreeze", "close", "set_limits"), _CHANGE),
+    "reverse": "the reversal of the command that it names",
+}
+"""What an applied command leads to beside its transfers."""
+
 
 def check(conn: Connection[Any], scope: Scope) -> Iterator[Break]:
     """
@@ -72,14 +84,12 @@ def _words(found: WrongEffect) -> tuple[str, str]:
     if found.found != found.expected:
         return f"{_legs(found.expected)} ({answer})", _legs(found.found)
     if found.status == "applied":
-        row = "account" if found.type == "open_account" else "advance"
-        # Of another kind, an applied command has no row but perhaps the dead letter that it should not have.
-        if found.type not in ("open_account", "advance"):
-            return f"no dead letter ({answer})", "a dead letter"
-        return f"the {row} that it made ({answer})", "none"
+        row = _ROWS.get(found.type)
+        # Of another kind, an applied command has no row but perhaps one that it should not have.
+        return (f"{row} ({answer})", "none") if row else (f"no dead letter and no reversal ({answer})", "one of them")
     if found.status == "failed":
         return f"a dead letter that says why ({answer})", "none"
-    return f"no dead letter ({answer})", "a dead letter"
+    return f"no dead letter and no reversal ({answer})", "one of them"
 
 
 def _legs(legs: Sequence[str]) -> str:

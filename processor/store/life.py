@@ -19,11 +19,21 @@ _SELECT: Final[LiteralString] = """
     SELECT
         command.position, command.id, command.client_id, client.name, command.idempotency_key, command.accepted_at,
         coalesce(outcome.status, 'pending'), outcome.reason, outcome.decided_at,
-        (SELECT min(held_at) FROM held WHERE held.position = command.position AND outcome.position IS NULL),
+        -- Of linked commands, it is the first that waits.
+        (
+            SELECT min(held_at) FROM held
+            WHERE outcome.position IS NULL AND held.position = CASE WHEN command.link IS NULL THEN command.position
+                ELSE (SELECT waiting.position FROM command AS waiting WHERE waiting.id = command.link) END
+        ),
         (SELECT granting.position FROM command AS granting WHERE granting.id = command.advance_id),
+        (SELECT reserving.position FROM command AS reserving WHERE reserving.id = command.hold_id),
+        (SELECT earlier.position FROM command AS earlier WHERE earlier.id = command.reverses),
+        command.link, command.link_size,
+        (SELECT waiting.position FROM command AS waiting WHERE waiting.id = command.link),
         command.type, command.currency, command.account, command.from_account, command.to_account,
         command.amount_minor, command.overdraft_limit_minor, command.overdraft_fee_minor, command.instalments,
-        command.first_due_on, command.advance_id, command.instalment, command.reason,
+        command.first_due_on, command.advance_id, command.instalment, command.hold_id, command.expires_at,
+        command.reverses, command.force, command.daily_count, command.daily_amount_minor, command.reason,
         command.reference, command.metadata
     FROM command JOIN client ON client.id = command.client_id LEFT JOIN outcome USING (position)
 """
@@ -41,6 +51,14 @@ SELECT_POSITIONS: Final[LiteralString] = """
     JOIN command ON command.client_id = client.id AND command.idempotency_key = %(key)b::text
     WHERE %(client)b::text IS NULL OR client.name = %(client)b::text
     ORDER BY position LIMIT 20
+"""
+
+# What a command names, by position: the advance, the hold, the command to be reversed.
+SELECT_NAMED: Final[LiteralString] = """
+    SELECT
+        (SELECT position FROM command WHERE id = %b::uuid),
+        (SELECT position FROM command WHERE id = %b::uuid),
+        (SELECT position FROM command WHERE id = %b::uuid)
 """
 
 # Positions are given in the order of receipt.
@@ -154,7 +172,11 @@ SELECT_MISSING: Final[LiteralString] = """
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A command as it was accepted, and how it stands. ``advance`` is the position of the one that its id names."""
+    """
+    A command as it was accepted, and how it stands. What it names (an advance, a hold, a command) is by position.
+
+    ``link`` is the id of the first of linked commands, and ``link_size`` how many they are.
+    """
 
     position: int
     id: UUID
@@ -167,27 +189,21 @@ class Asked:
     decided_at: datetime | None
     held_at: datetime | None
     advance: int | None
+    hold: int | None
+    reverses: int | None
+    link: UUID | None
+    link_size: int | None
+    link_position: int | None
     body: CommandBody
 
+    @property
+    def place(self) -> int:
+        """The position at which it stands in line: of linked commands, that of the first."""
+        return self.position if self.link_position is None else self.link_position
+
     def as_pending(self) -> PendingRow:
-        """As a worker would find it in line."""
-        body = self.body
-        return PendingRow(
-            self.position,
-            body.type,
-            body.account,
-            body.from_account,
-            body.to_account,
-            body.amount_minor,
-            body.currency,
-            body.overdraft_limit_minor,
-            body.overdraft_fee_minor,
-            self.accepted_at,
-            body.instalments,
-            body.first_due_on,
-            self.advance,
-            body.instalment,
-        )
+        """As a worker would find it in line, by itself."""
+        return _in_line(self.body, self.position, self.accepted_at, (self.advance, self.hold, self.reverses))
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,12 +398,44 @@ def missing_in_statement(conn: Connection[Any], position: int) -> Sequence[tuple
     return [(leg, since) for leg, since in conn.execute(SELECT_MISSING, [position])]
 
 
+def as_if_in_line(conn: Connection[Any], body: CommandBody, *, now: datetime) -> PendingRow:
+    """As a worker would find the command if it had been accepted ``now``."""
+    named = conn.execute(SELECT_NAMED, [body.advance_id, body.hold_id, body.reverses]).fetchone()
+    return _in_line(body, MAX_POSITION, now, named or (None, None, None))
+
+
+def _in_line(
+    body: CommandBody, position: int, accepted_at: datetime, named: tuple[int | None, int | None, int | None]
+) -> PendingRow:
+    lent, hold, reverses = named
+    return PendingRow(
+        position,
+        body.type,
+        body.account,
+        body.from_account,
+        body.to_account,
+        body.amount_minor,
+        body.currency,
+        body.overdraft_limit_minor,
+        body.overdraft_fee_minor,
+        accepted_at,
+        body.instalments,
+        body.first_due_on,
+        lent,
+        body.instalment,
+        hold,
+        body.expires_at,
+        reverses,
+        body.force,
+        body.daily_count,
+        body.daily_amount_minor,
+    )
+
+
 def _asked(*row: Any) -> Asked:
-    position, id_, client_id, client, key, accepted_at, status, reason, decided_at, held_at, lent, *body = row
-    type_, currency, *rest = body
-    fields = dict(zip(FIELDS[2:], rest, strict=True))
-    asked = CommandBody(type=type_, currency=currency, **fields)
-    return Asked(position, id_, client_id, client, key, accepted_at, status, reason, decided_at, held_at, lent, asked)
+    facts, fields = list(row[: -len(FIELDS)]), row[-len(FIELDS) :]
+    facts.append(CommandBody(**dict(zip(FIELDS, fields, strict=True))))
+    return Asked(*facts)
 
 
 def _uuid(word: str) -> UUID | None:

@@ -66,9 +66,10 @@ PUT_BACK: Final[LiteralString] = """
             AND position > (SELECT released_up_to FROM quarantine WHERE quarantine.id = %(id)s)
         ORDER BY position LIMIT %(limit)s
     ), moved AS (
-        DELETE FROM held WHERE position IN (SELECT position FROM slice) RETURNING position, account_key
+        DELETE FROM held WHERE position IN (SELECT position FROM slice) RETURNING position, account_key, link_size
     ), put_back AS (
-        INSERT INTO pending (position, account_key) SELECT position, account_key FROM moved ON CONFLICT DO NOTHING
+        INSERT INTO pending (position, account_key, link_size) SELECT position, account_key, link_size FROM moved
+        ON CONFLICT DO NOTHING
     )
     SELECT count(*), max(position) FROM slice
 """

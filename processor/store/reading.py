@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
@@ -17,7 +17,12 @@ _SELECT: Final[LiteralString] = """
     SELECT
         command.id, command.position, command.client_id, command.idempotency_key, command.accepted_at,
         outcome.status, outcome.reason, outcome.decided_at,
-        outcome.position IS NULL AND EXISTS (SELECT FROM held WHERE held.position = command.position),
+        -- Of linked commands, it is the first that waits.
+        outcome.position IS NULL AND EXISTS (
+            SELECT FROM held WHERE held.position = CASE WHEN command.link IS NULL THEN command.position ELSE (
+                SELECT waiting.position FROM command AS waiting WHERE waiting.id = command.link
+            ) END
+        ),
         -- Looked for only where it can be: most commands do not fail.
         CASE WHEN outcome.status = 'failed' THEN (
             SELECT retry.id FROM dead_letter_action JOIN command AS retry ON retry.position = retry_position
@@ -27,9 +32,15 @@ _SELECT: Final[LiteralString] = """
             SELECT FROM dead_letter_action
             WHERE dead_letter_action.position = command.position AND action = 'discard'
         ),
+        CASE WHEN outcome.status = 'applied' THEN (
+            SELECT mirroring.id FROM reversal JOIN command AS mirroring ON mirroring.position = reversal.position
+            WHERE reversal.reverses = command.position
+        ) END,
+        command.link,
         command.type, command.currency, command.account, command.from_account, command.to_account,
         command.amount_minor, command.overdraft_limit_minor, command.overdraft_fee_minor, command.instalments,
-        command.first_due_on, command.advance_id, command.instalment, command.reason,
+        command.first_due_on, command.advance_id, command.instalment, command.hold_id, command.expires_at,
+        command.reverses, command.force, command.daily_count, command.daily_amount_minor, command.reason,
         command.reference, command.metadata
     FROM command LEFT JOIN outcome USING (position)
 """
@@ -62,12 +73,14 @@ SELECT_TRANSFERS: Final[LiteralString] = """
 
 SELECT_SETTLED: Final[LiteralString] = "SELECT position FROM outcome WHERE position = ANY(%s)"
 
-SELECT_ACCOUNT: Final[LiteralString] = """
+SELECT_ACCOUNTS: Final[LiteralString] = """
     SELECT
         name, kind, currency, status, version, credits_minor, debits_minor, held_minor,
-        overdraft_limit_minor, overdraft_fee_minor, opened_at
-    FROM account WHERE name = %s
+        overdraft_limit_minor, overdraft_fee_minor, opened_at, forced_minor,
+        daily_count, daily_amount_minor, daily_on, daily_used, daily_used_minor
+    FROM account
 """
+SELECT_ACCOUNT: Final[LiteralString] = SELECT_ACCOUNTS + "WHERE name = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,8 @@ class CommandRow:
     held: bool
     retried_as: UUID | None
     discarded: bool
+    reversed_by: UUID | None
+    link: UUID | None
     body: CommandBody
     transfers: Sequence[TransferRow]
 
@@ -119,6 +134,12 @@ class AccountRow:
     overdraft_limit_minor: int
     overdraft_fee_minor: int
     opened_at: datetime
+    forced_minor: int = 0
+    daily_count: int | None = None
+    daily_amount_minor: int | None = None
+    daily_on: date | None = None
+    daily_used: int | None = None
+    daily_used_minor: int | None = None
 
     @property
     def balance_minor(self) -> int:
@@ -138,6 +159,11 @@ class AccountRow:
 async def find_command(conn: AsyncConnection, command_id: UUID) -> CommandRow | None:
     """The command of this id, whoever sent it."""
     return next(iter(await _commands(conn, SELECT_BY_ID, [[command_id]])), None)
+
+
+async def find_by_ids(conn: AsyncConnection, ids: Sequence[UUID]) -> list[CommandRow]:
+    """The commands of these ids, whoever sent them, in no order."""
+    return await _commands(conn, SELECT_BY_ID, [list(ids)])
 
 
 async def find_command_by_key(conn: AsyncConnection, client_id: int, idempotency_key: str) -> CommandRow | None:
@@ -188,8 +214,8 @@ async def _commands(conn: AsyncConnection, query: LiteralString, params: list[An
 
 
 def _command(row: tuple[Any, ...], transfers: list[TransferRow]) -> CommandRow:
-    id_, position, client_id, idempotency_key, accepted_at, *stands = row[:11]
-    status, reason, decided_at, held, retried_as, discarded = stands
+    id_, position, client_id, idempotency_key, accepted_at, *stands = row[:13]
+    status, reason, decided_at, held, retried_as, discarded, reversed_by, link = stands
     return CommandRow(
         id=id_,
         position=position,
@@ -202,6 +228,8 @@ def _command(row: tuple[Any, ...], transfers: list[TransferRow]) -> CommandRow:
         held=held,
         retried_as=retried_as,
         discarded=bool(discarded),
-        body=CommandBody(**dict(zip(FIELDS, row[11:], strict=True))),
+        reversed_by=reversed_by,
+        link=link,
+        body=CommandBody(**dict(zip(FIELDS, row[13:], strict=True))),
         transfers=transfers,
     )

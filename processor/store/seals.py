@@ -43,6 +43,8 @@ SELECT_COMMANDS: Final[LiteralString] = """
         command.overdraft_limit_minor, command.overdraft_fee_minor, command.instalments,
         to_jsonb(command.first_due_on) #>> '{}', command.advance_id::text, command.instalment, command.reason,
         command.reference, command.metadata::text, command.accepted_at,
+        command.hold_id::text, command.expires_at, command.reverses::text, command.force::int, command.daily_count,
+        command.daily_amount_minor, command.link::text, command.link_size,
         outcome.status, outcome.reason, outcome.decided_at
     FROM command JOIN client ON client.id = command.client_id JOIN outcome ON outcome.position = command.position
     WHERE command.position = ANY(%b::bigint[])
@@ -51,6 +53,7 @@ COMMAND: Final = (
     *("position", "id", "client_id", "client", "idempotency_key", "type", "account", "from_account", "to_account"),
     *("amount_minor", "currency", "overdraft_limit_minor", "overdraft_fee_minor", "instalments", "first_due_on"),
     *("advance_id", "instalment", "reason", "reference", "metadata", "accepted_at_us"),
+    *("hold_id", "expires_at_us", "reverses", "force", "daily_count", "daily_amount_minor", "link", "link_size"),
 )
 OUTCOME: Final = ("status", "reason", "decided_at_us")
 

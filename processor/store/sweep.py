@@ -11,7 +11,7 @@ from processor.store.books import InLine
 # With the queue empty, every old pending command is stranded. Otherwise only those that the queue has passed: it is
 # first in, first out, so a command below one that was decided should have been decided as well.
 SELECT_STRANDED: Final[LiteralString] = """
-    SELECT position, array_agg(account_key)
+    SELECT position, array_agg(account_key), coalesce(max(link_size), 1)
     FROM pending
     WHERE position IN (
         SELECT pending.position
@@ -44,7 +44,7 @@ def find_stranded(
             "limit": limit,
         },
     )
-    return [InLine(position, frozenset(keys)) for position, keys in rows]
+    return [InLine(position, frozenset(keys), commands) for position, keys, commands in rows]
 
 
 def oldest_pending(conn: Connection) -> datetime | None:

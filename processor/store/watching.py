@@ -124,6 +124,22 @@ SELECT_ARREARS: Final[LiteralString] = """
     GROUP BY advance.currency
 """
 
+# From an index that has the open holds only. Currencies in which nothing is on hold are named as well, so that what
+# was once seen goes back to zero.
+SELECT_HOLDS: Final[LiteralString] = """
+    SELECT currency, coalesce(open_ones.count, 0), coalesce(open_ones.total_minor, 0)
+    FROM (SELECT currency FROM account WHERE id < 0 AND kind = 'settlement') AS used
+    FULL JOIN (
+        SELECT currency, count(*), sum(amount_minor) AS total_minor FROM hold WHERE state = 'held' GROUP BY currency
+    ) AS open_ones USING (currency)
+"""
+
+COUNT_OVERDUE_HOLDS: Final[LiteralString] = """
+    SELECT count(*) FROM (
+        SELECT FROM hold WHERE state = 'held' AND expires_at IS NOT NULL AND expires_at <= %s LIMIT 100000
+    ) AS overdue
+"""
+
 SELECT_ALERTS: Final[LiteralString] = """
     SELECT proof, severity, count(*), min(first_seen_at) FROM alert WHERE state <> 'resolved' GROUP BY proof, severity
 """
@@ -352,6 +368,16 @@ def arrears(conn: Connection) -> dict[str, int]:
     """What was missed and has not been paid since, in minor units by currency; zero for those without any."""
     nothing = {currency: 0 for (currency,) in conn.execute(SELECT_LENDING_CURRENCIES)}
     return nothing | {currency: int(minor) for currency, minor in conn.execute(SELECT_ARREARS)}
+
+
+def holds(conn: Connection) -> list[tuple[str, int, int]]:
+    """How many holds are open, and what they are together in minor units, by currency."""
+    return [(currency, count, int(total_minor)) for currency, count, total_minor in conn.execute(SELECT_HOLDS)]
+
+
+def overdue_holds(conn: Connection, *, now: datetime) -> int:
+    """Holds that should have been given back, up to 100,000."""
+    return int(_row(conn, COUNT_OVERDUE_HOLDS, [now])[0])
 
 
 def alerts(conn: Connection) -> list[AlertRow]:

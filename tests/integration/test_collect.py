@@ -11,11 +11,12 @@ import pytest
 from prometheus_client import REGISTRY
 from uuid_utils.compat import uuid7
 
-from processor import apply, collect
+from processor import apply, emitting
 from processor.collect import Collector, watch_advances
 from processor.domain.advances import Instalment, InstalmentState, accounted_minor
 from processor.domain.decide import decide
 from processor.domain.rules import Rules
+from processor.emitting import Emitter
 from processor.errors import BooksError, Unavailable
 from processor.store import collecting
 from processor.store.books import InLine
@@ -324,7 +325,7 @@ def test_more_than_a_page_is_collected_in_one_tick(
     engine: Engine, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that is due is due now, however much it is."""
-    monkeypatch.setattr(collect, "PAGE", 3)
+    monkeypatch.setattr(emitting, "PAGE", 3)
     for number in range(5):
         lend(engine, 200, instalments=2, account=f"customer.{number}")
     watch.forward(days=14)
@@ -351,7 +352,7 @@ class Submits:
 def collector(engine: Engine, submit: Any, **more: Any) -> Collector:
     """A collector of the engine's, with something replaced."""
     given = {"is_full": lambda _: False, "pause": lambda _: False} | more
-    return Collector(engine.pool, submit, now=engine.now, new_id=uuid7, rules=engine.rules, **given)
+    return Collector(Emitter(engine.pool, submit, **given), now=engine.now, new_id=uuid7, rules=engine.rules)
 
 
 def test_when_the_intake_is_away_the_next_tick_finds_the_same(engine: Engine, watch: Watch) -> None:
@@ -401,7 +402,7 @@ def test_a_key_of_the_schedulers_that_names_something_else_is_an_error(engine: E
     def wrong(submissions: Sequence[Submission]) -> list[Answer]:
         return ["no receipt" for _ in submissions]  # type: ignore[misc]
 
-    with pytest.raises(BooksError, match=r"does not take 1 collects, such as instalment:\d+-1:1$"):
+    with pytest.raises(BooksError, match=r"does not take 1 commands, such as instalment:\d+-1:1$"):
         collector(engine, wrong).collect()
 
 

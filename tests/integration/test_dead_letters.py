@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from typer.testing import CliRunner, Result
 from uuid_utils.compat import uuid7
 
 from cli.main import app
-from processor import alerts, clock, dead_letters, pools
+from processor import alerts, clock, dead_letters, dry_run, pools
 from processor import apply as apply_module
 from processor.breaks import Break
 from processor.dead_letters import AlikeError, CannotError, Retried
@@ -25,7 +26,7 @@ from processor.store import commands as command_store
 from processor.store import dead_letters as store
 from processor.store import locks
 from processor.submissions import CommandBody, Submission
-from tests.builders import RULES, advance, deposit, opening, transfer, withdraw
+from tests.builders import RULES, advance, deposit, opening, place_hold, transfer, withdraw
 from tests.conftest import Database
 from tests.engine import Engine
 from tests.eventually import eventually
@@ -214,6 +215,22 @@ def test_a_collect_is_left_to_the_scheduler(engine: Engine, sickness: set[str], 
         dead_letters.preview(conn, dead_letters.cases(conn, [position])[0], now=clock.now(), rules=RULES)
     dead_letters.discard(conn, position, by="ann", reason="collected since", now=clock.now())
     assert actions(engine) == [(position, 1, "discard", "ann", "collected since", None)]
+
+
+def test_an_expiry_is_left_to_the_scheduler(engine: Engine, sickness: set[str], conn: Connection) -> None:
+    """As a collect is: after a day it gives the money back by itself."""
+    engine.settle(opening("alice"), deposit("alice", 100))
+    engine.settle(place_hold("alice", 100, expires_at=clock.now() + timedelta(days=1)))
+    engine.rows("UPDATE hold SET expires_at = now()")
+    sickness.add("ExpireHold")
+    engine.expire_holds()
+    engine.drain()
+    ((position,),) = engine.rows("SELECT position FROM dead_letter")
+
+    with pytest.raises(CannotError, match="an expire_hold is not retried by hand: the scheduler tries again by itself"):
+        retry(conn, position)
+    dead_letters.discard(conn, position, by="ann", reason="released since", now=clock.now())
+    assert actions(engine) == [(position, 1, "discard", "ann", "released since", None)]
 
 
 def test_a_clients_own_use_of_the_key_stops_the_retry(
@@ -466,13 +483,13 @@ def test_the_preview_says_what_the_retry_then_does(
     before = engine.rows("SELECT count(*), max(position) FROM command")
     shown = dead_letters.preview(conn, case, now=clock.now(), rules=RULES)
 
-    assert shown.outcome is not None
-    assert {each.account: (each.before_minor, each.after_minor) for each in shown.balances} == says
+    assert shown.foreseen.outcome is not None
+    assert {each.account: (each.before_minor, each.after_minor) for each in shown.foreseen.balances} == says
     assert engine.rows("SELECT count(*), max(position) FROM command") == before
     assert actions(engine) == []
     assert apply_retry(engine, retry(conn, case.asked.position)) == (
-        shown.outcome.status.value,
-        shown.outcome.reason and shown.outcome.reason.value,
+        shown.foreseen.outcome.status.value,
+        shown.foreseen.outcome.reason and shown.foreseen.outcome.reason.value,
     )
 
 
@@ -496,7 +513,7 @@ def test_the_preview_shows_what_the_client_sent_again(
         *((early, "applied"), (again, "applied"), (waiting, "pending"))
     ]
     assert shown.looked_at_all
-    assert shown.ahead == {"alice": 1}
+    assert shown.foreseen.ahead == {"alice": 1}
 
 
 @pytest.mark.parametrize("twin", ["applied before", "applied after", "pending", "held", "not to be known"])
@@ -571,7 +588,7 @@ def test_what_would_fail_again_is_not_retried(
     def sick(*_: Any, **__: Any) -> Decided:
         raise RuntimeError("still sick")
 
-    monkeypatch.setattr(dead_letters, "decide", sick)
+    monkeypatch.setattr(dry_run, "decide", sick)
     said = florin("dead-letters", "retry", str(position), "--reason", "again", "--yes")
 
     assert said.exit_code == 1

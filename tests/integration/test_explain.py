@@ -16,7 +16,19 @@ from processor import apply as apply_module
 from processor import clock
 from processor.delivery import Delivery
 from processor.submissions import Submission
-from tests.builders import advance, deposit, opening, transfer, withdraw
+from tests.builders import (
+    adjust,
+    advance,
+    capture_hold,
+    deposit,
+    freeze,
+    opening,
+    place_hold,
+    reverse,
+    set_limits,
+    transfer,
+    withdraw,
+)
 from tests.engine import Engine
 from workers.broker import make_broker
 from workers.messages import message
@@ -139,6 +151,58 @@ def test_lending_shows_what_became_of_the_instalments(engine: Engine, explained:
     assert [(each["number"], each["state"]) for each in life.instalments] == [(3, "written_off"), (4, "written_off")]
     assert (life.advance["state"], life.advance["written_off"]) == ("written_off", "6.00")
     assert "settled by this command" in life.screen
+
+
+def test_a_hold_is_shown_by_whoever_placed_or_ended_it(engine: Engine, explained: Explain) -> None:
+    """The balance does not say where the money is: the hold does, and who took it."""
+    engine.settle(opening("alice"), opening("shop"), deposit("alice", 3_000))
+    (placed,) = engine.settle(place_hold("alice", 2_500, expires_at=engine.now() + timedelta(days=1)))
+    ((hold_id,),) = engine.rows("SELECT id FROM command WHERE position = %s", [placed])
+    pending = explained(placed)
+    (captured,) = engine.settle(capture_hold("alice", hold_id, amount_minor=2_000, to_account="shop"))
+    taking, by_then = explained(captured), explained(placed)
+
+    assert pending.sentence == "hold 25.00 USD on alice"
+    assert (pending.hold["id"], pending.hold["state"], pending.hold["settled_by"]) == (str(hold_id), "held", None)
+    assert taking.sentence == f"capture 20.00 USD of hold {hold_id} on alice to shop"
+    assert (taking.hold["captured"], taking.hold["settled_by_this"]) == ("20.00", True)
+    assert (by_then.hold["settled_by"], by_then.hold["settled_by_this"]) == (taking.id, False)
+    assert "captured: 25.00 USD, 20.00 of it taken" in by_then.screen
+    assert "by this command" in taking.screen
+
+
+def test_what_changed_of_an_account_is_shown_beside_what_was(engine: Engine, explained: Explain) -> None:
+    """Who asks why a payment was refused is told since when it would be, and why."""
+    engine.settle(opening("alice"))
+    limited, frozen = engine.settle(
+        set_limits("alice", overdraft_limit_minor=5_000, daily_count=3), freeze("alice", reason="lost card")
+    )
+    first, second = explained(limited), explained(frozen)
+    free = {"overdraft_fee": "0.00", "daily_amount": "unlimited"}
+    after = {"status": "open", "overdraft_limit": "50.00", "daily_count": "3", **free}
+
+    assert first.sentence == "limit alice: overdraft 50.00, 3 debits a day"
+    assert first.change == {"account": "alice", "before": None, "after": after}
+    assert second.change == {"account": "alice", "before": after, "after": after | {"status": "frozen"}}
+    assert "lost card" in second.screen
+    assert explained(1).change is None
+
+
+def test_a_reversal_and_what_it_reversed_lead_to_each_other(engine: Engine, explained: Explain) -> None:
+    """Whichever of the two somebody asks about."""
+    paid = deposit("alice", 500)
+    _, position = engine.settle(opening("alice"), paid)
+    ((id_,),) = engine.rows("SELECT id FROM command WHERE position = %s", [position])
+    (mirrored,) = engine.settle(reverse(id_, paid, force=True))
+    (adjusted,) = engine.settle(adjust("@suspense:USD", "alice", 100))
+    one, other = explained(position), explained(mirrored)
+
+    assert (one.reverses, one.reversed_by) == (None, other.id)
+    assert (other.reverses, other.reversed_by) == (one.id, None)
+    assert other.sentence == f"reverse command {one.id} by force"
+    assert other.id in one.screen
+    assert one.id in other.screen
+    assert explained(adjusted).sentence == "adjust 1.00 USD from @suspense:USD to alice"
 
 
 def test_a_pending_one_says_who_is_before_it_and_which_message_names_it(

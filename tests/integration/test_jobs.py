@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from processor import clock
-from processor.collect import PAGE
+from processor.emitting import PAGE
 from processor.errors import Overloaded, Unavailable
 from processor.settings import Settings
 from processor.store import jobs as job_store

@@ -17,9 +17,26 @@ from processor.domain.rules import Rules
 from processor.proofs import PROOFS, walking
 from processor.proofs.proof import Interrupted, Limits, Proof, Scope
 from processor.store.proving import log
-from tests.builders import advance, deposit, opening, repay, transfer, withdraw, write_off
+from tests.builders import (
+    adjust,
+    advance,
+    capture_hold,
+    close,
+    deposit,
+    freeze,
+    opening,
+    place_hold,
+    release_hold,
+    repay,
+    reverse,
+    set_limits,
+    transfer,
+    unfreeze,
+    withdraw,
+    write_off,
+)
 from tests.conftest import TEMPLATE, Database
-from tests.engine import running_engine
+from tests.engine import Engine, running_engine
 from tests.stack import new_database
 from tests.watch import Watch
 
@@ -69,7 +86,8 @@ def history(servers: LocalServers, _application_password: str) -> Iterator[Books
             engine.drain()
             engine.settle(write_off("carol", ids[11]))  # 18
             engine.settle(opening("dora", "JPY"), deposit("dora", 7_000, "JPY"))
-            engine.accept(deposit("bob", 100), transfer("alice", "bob", 10))  # 21, 22
+            money_rules(engine, watch)  # 21 to 48
+            engine.accept(deposit("bob", 100), transfer("alice", "bob", 10))  # 49, 50
         memories: dict[str, dict[str, Any]] = {}
         for proof in PROOFS:
             scope = a_scope(owner, watch.instant)
@@ -77,6 +95,52 @@ def history(servers: LocalServers, _application_password: str) -> Iterator[Books
             memories[proof.name] = scope.memory
         owner.rollback()
         yield Books(owner, watch.instant, memories)
+
+
+def money_rules(engine: Engine, watch: Watch) -> None:
+    """Holds of every fate, reversals, an adjustment, and what two accounts were allowed from one day to the next."""
+    engine.settle(
+        replace(opening("erin"), overdraft_limit_minor=None, overdraft_fee_minor=None),  # 21: the bank's usual, none
+        opening("shop"),
+        deposit("erin", 10_000),
+        place_hold("erin", 1_000),  # 24
+        place_hold("erin", 600),
+        place_hold("erin", 200, expires_at=watch() + timedelta(hours=1)),  # 26
+        place_hold("erin", 300),  # 27: stays
+        freeze("erin"),
+        withdraw("erin", 1),  # 29: refused
+        unfreeze("erin"),
+        set_limits("erin", overdraft_limit_minor=2_000, overdraft_fee_minor=150, daily_count=9),  # 31
+    )
+    ids = dict(engine.rows("SELECT position, id FROM command"))
+    engine.settle(
+        capture_hold("erin", ids[24], 700, to_account="shop"),  # 32
+        release_hold("erin", ids[25]),
+    )
+    watch.forward(hours=1)
+    engine.expire_holds()  # 34
+    engine.drain()
+    engine.settle(
+        paid := transfer("erin", "shop", 500),  # 35
+        withdraw("shop", 1_150),
+        adjusted := adjust("@suspense:USD", "erin", 40),  # 37
+        place_hold("shop", 30),
+    )
+    ids = dict(engine.rows("SELECT position, id FROM command"))
+    engine.settle(
+        reverse(ids[35], paid),  # 39: refused
+        reverse(ids[35], paid, force=True),  # 40: leaves shop at -4.50, with 0.30 on hold
+        reverse(ids[37], adjusted),  # 41
+        capture_hold("shop", ids[38]),  # 42: leaves it still lower
+        deposit("shop", 480),
+        close("shop"),  # 44
+        release_hold("erin", ids[27]),
+        withdraw("erin", 10_300),  # 46: leaves -10.00, and after the fee -11.50
+    )
+    engine.settle(
+        place_hold("erin", 400),  # 47: stays
+        set_limits("erin", overdraft_fee_minor=200),  # 48
+    )
 
 
 @pytest.fixture
@@ -125,7 +189,7 @@ class Damage:
     only_in_full: tuple[str, ...] = ()
 
 
-ALICE, BOB, CAROL = {"account:alice"}, {"account:bob"}, {"account:carol"}
+ALICE, BOB, ERIN, SHOP = ({f"account:{name}"} for name in ("alice", "bob", "erin", "shop"))
 USD: Final = {"currency:USD"}
 
 DAMAGES: Final = {
@@ -263,7 +327,7 @@ DAMAGES: Final = {
         )
         OVERRIDING SYSTEM VALUE
         SELECT 100 + nth, gen_random_uuid(), client_id, format('gift %s', nth), 'gift', 'bob', 1, 'USD', accepted_at
-        FROM command CROSS JOIN generate_series(1, 9) AS nth WHERE position = 20;
+        FROM command CROSS JOIN generate_series(1, 9) AS nth WHERE position = 48;
         INSERT INTO outcome (position, status, decided_at)
         SELECT command.position, 'applied', accepted_at FROM command WHERE type = 'gift'
         """,
@@ -276,27 +340,27 @@ DAMAGES: Final = {
     "a command failed without a dead letter": Damage(
         "UPDATE outcome SET status = 'failed' WHERE position = 8", {"command_effects": {"command:8"}}
     ),
-    "a pending row is deleted": Damage("DELETE FROM pending WHERE position = 21", {"command_lines": {"command:21"}}),
+    "a pending row is deleted": Damage("DELETE FROM pending WHERE position = 49", {"command_lines": {"command:49"}}),
     "one of two pending rows is deleted": Damage(
-        "DELETE FROM pending WHERE ctid = (SELECT min(ctid) FROM pending WHERE position = 22)",
-        {"command_lines": {"command:22"}},
+        "DELETE FROM pending WHERE ctid = (SELECT min(ctid) FROM pending WHERE position = 50)",
+        {"command_lines": {"command:50"}},
     ),
     "a command waits in the line of another account": Damage(
-        "UPDATE pending SET account_key = account_key + 1 WHERE position = 21", {"command_lines": {"command:21"}}
+        "UPDATE pending SET account_key = account_key + 1 WHERE position = 49", {"command_lines": {"command:49"}}
     ),
     "a command that has its outcome is put in line again": Damage(
-        f"INSERT INTO pending (position, account_key) VALUES (20, {account_key('dora')})",
-        {"command_lines": {"command:20"}},
+        f"INSERT INTO pending (position, account_key) VALUES (48, {account_key('erin')})",
+        {"command_lines": {"command:48"}},
     ),
     "a command is held and in line": Damage(
-        "INSERT INTO held SELECT position, account_key, now() FROM pending WHERE position = 21",
-        {"command_lines": {"command:21"}},
+        "INSERT INTO held SELECT position, account_key, now() FROM pending WHERE position = 49",
+        {"command_lines": {"command:49"}},
     ),
     "a command that nobody sent is in line": Damage(
         "INSERT INTO pending (position, account_key) VALUES (99, 7)", {"command_lines": {"command:99"}}
     ),
     "a command is in line for too long": Damage(
-        "UPDATE command SET accepted_at = accepted_at - interval '1 h' WHERE position = 21",
+        "UPDATE command SET accepted_at = accepted_at - interval '1 h' WHERE position = 49",
         {"command_lines": {"pending:oldest"}},
     ),
     "a checkpoint is edited": Damage(
@@ -308,7 +372,130 @@ DAMAGES: Final = {
         only_in_full=("zero_sum",),
     ),
     "an overdraft limit is lowered": Damage(
-        "UPDATE account SET overdraft_limit_minor = 499 WHERE name = 'alice'", {"balance_floors": ALICE}
+        "UPDATE account SET overdraft_limit_minor = 500 WHERE name = 'alice'", {"account_changes": ALICE}
+    ),
+    "an overdraft limit was lower when it was used": Damage(
+        "UPDATE command SET overdraft_limit_minor = 499 WHERE position = 1",
+        {"account_changes": ALICE, "balance_floors": ALICE},
+    ),
+    "the limits of a day are lifted": Damage(
+        "UPDATE account SET daily_count = 100 WHERE name = 'erin'", {"account_changes": ERIN}
+    ),
+    "an account is frozen by hand": Damage(
+        "UPDATE account SET status = 'frozen' WHERE name = 'bob'", {"account_changes": BOB}
+    ),
+    "a closed account is open again": Damage(
+        "UPDATE account SET status = 'open' WHERE name = 'shop'", {"account_changes": SHOP}
+    ),
+    "a change of an account is made up": Damage(
+        """
+        INSERT INTO account_change (position, account_id, version, status, overdraft_limit_minor, overdraft_fee_minor)
+        VALUES (5, 2, 1, 'open', 1000, 0)
+        """,
+        {"account_changes": BOB},
+    ),
+    "a change of an account is dropped": Damage(
+        "DELETE FROM account_change WHERE position = 48",
+        {"account_changes": ERIN, "command_effects": {"command:48"}},
+    ),
+    "the bank's usual overdraft is forgotten": Damage(
+        "DELETE FROM account_change WHERE position = 21",
+        {"account_changes": ERIN, "command_effects": {"command:21"}},
+    ),
+    "a change of an account is another than was asked for": Damage(
+        "UPDATE account_change SET daily_amount_minor = 5 WHERE position = 31", {"account_changes": ERIN}
+    ),
+    "the fee was another when it was owed": Damage(
+        "UPDATE account_change SET overdraft_fee_minor = 151 WHERE position = 31",
+        {"account_changes": ERIN, "command_effects": {"command:46"}},
+    ),
+    "a fee is another than was in force": Damage(
+        """
+        UPDATE transfer SET amount_minor = 200, debit_balance_minor = debit_balance_minor - 50
+        WHERE position = 46 AND leg = 2;
+        UPDATE account SET debits_minor = debits_minor + 50 WHERE name = 'erin'
+        """,
+        {"command_effects": {"command:46"}},
+    ),
+    "an account was frozen when it was debited": Damage(
+        """
+        DELETE FROM account_change WHERE position = 30;
+        UPDATE account_change SET status = 'frozen' WHERE position = 31
+        """,
+        {"account_changes": ERIN, "command_effects": {"command:30"}},
+    ),
+    "something comes to a closed account": Damage(
+        """
+        INSERT INTO transfer SELECT (copy).* FROM (
+            SELECT jsonb_populate_record(transfer, jsonb_build_object(
+                'position', 48, 'debit_account_id', 22, 'debit_version', 7, 'debit_balance_minor', -1,
+                'credit_account_id', 1, 'credit_version', 60, 'amount_minor', 1,
+                'xid', (SELECT xid::text FROM outcome WHERE position = 48)
+            )) AS copy FROM transfer WHERE position = 6
+        ) AS copied
+        """,
+        {
+            "account_changes": SHOP,
+            "account_totals": ALICE | SHOP,
+            "balance_floors": SHOP,
+            "running_balances": ALICE | SHOP,
+            "command_effects": {"command:48"},
+        },
+    ),
+    "a debit below the floor was not forced": Damage(
+        "UPDATE command SET force = false WHERE position = 40", {"balance_floors": SHOP}
+    ),
+    "the amount of a hold is changed": Damage(
+        "UPDATE hold SET amount_minor = amount_minor + 1 WHERE id = 47",
+        {"holds": ERIN, "command_effects": {"command:47"}},
+    ),
+    "the amount of a hold that is over is changed": Damage(
+        "UPDATE hold SET amount_minor = amount_minor + 1 WHERE id = 38",
+        {"command_effects": {"command:38", "command:42"}},
+    ),
+    "the expiry of a hold is put off": Damage(
+        "UPDATE hold SET expires_at = now() + interval '1 y' WHERE id = 26", {"command_effects": {"command:26"}}
+    ),
+    "a hold is dropped": Damage("DELETE FROM hold WHERE id = 47", {"holds": ERIN, "command_effects": {"command:47"}}),
+    "a hold is made up": Damage(
+        """
+        INSERT INTO hold (id, account_id, currency, amount_minor, state) VALUES (5, 2, 'USD', 10, 'held');
+        UPDATE account SET held_minor = 10 WHERE id = 2
+        """,
+        {"holds": BOB},
+    ),
+    "a hold is somebody else's": Damage(
+        "UPDATE hold SET account_id = 2 WHERE id = 47", {"holds": BOB | ERIN, "command_effects": {"command:47"}}
+    ),
+    "a hold that is over is open again": Damage(
+        "UPDATE hold SET state = 'held', settled_by = NULL WHERE id = 25",
+        {"holds": ERIN, "command_effects": {"command:33"}},
+    ),
+    "a hold that is open is over": Damage(
+        "UPDATE hold SET state = 'released', settled_by = 48 WHERE id = 47", {"holds": ERIN}
+    ),
+    "a hold that was released was captured": Damage(
+        "UPDATE hold SET state = 'captured', captured_minor = 600 WHERE id = 25",
+        {"holds": ERIN, "command_effects": {"command:33"}},
+    ),
+    "more was captured than was taken": Damage(
+        "UPDATE hold SET captured_minor = 701 WHERE id = 24", {"command_effects": {"command:32"}}
+    ),
+    "an expiry that came to nothing is made up": Damage("UPDATE hold SET attempts = 1 WHERE id = 47", {"holds": ERIN}),
+    "what is on hold is edited": Damage("UPDATE account SET held_minor = 399 WHERE name = 'erin'", {"holds": ERIN}),
+    "a reversal is forgotten": Damage("DELETE FROM reversal WHERE position = 40", {"command_effects": {"command:40"}}),
+    "a reversal is made up": Damage(
+        "INSERT INTO reversal (position, reverses) VALUES (43, 36)", {"command_effects": {"command:43"}}
+    ),
+    "a reversal that was refused is noted": Damage(
+        "UPDATE reversal SET position = 39 WHERE position = 40", {"command_effects": {"command:39", "command:40"}}
+    ),
+    "a reversal is of another command": Damage(
+        "UPDATE reversal SET reverses = 36 WHERE position = 40", {"command_effects": {"command:40"}}
+    ),
+    "a reversal is not the mirror of what it reverses": Damage(
+        "UPDATE transfer SET amount_minor = amount_minor + 1 WHERE position = 41",
+        {"account_totals": ERIN, "running_balances": ERIN, "command_effects": {"command:41"}, "zero_sum": USD},
     ),
     "an instalment that was paid is missed": Damage(
         "UPDATE instalment SET state = 'missed', paid_minor = 0 WHERE advance_id = 10 AND number = 1",
@@ -376,7 +563,8 @@ DAMAGES: Final = {
 }
 
 BY_THE_LOG: Final = {
-    *("command_effects", "running_balances", "account_totals", "balance_floors", "zero_sum"),
+    *("command_effects", "running_balances", "account_totals", "balance_floors", "account_changes", "holds"),
+    *("zero_sum", "links"),
     *("advance_schedules", "instalment_outcomes", "clock_sanity"),
 }
 """Proofs that look at old rows only in full, and where there is a doubt."""
@@ -407,9 +595,12 @@ def test_each_proof_finds_its_breaks_and_no_other(books: Books, what: str) -> No
 def test_books_that_are_right_are_proven(books: Books) -> None:
     """Overdrafts, misses, refusals, partial repayments, write-offs and lines are all as they should be."""
     # Only the fee, and what came in after it, may be below the limit.
-    books.owner.execute("UPDATE account SET overdraft_limit_minor = 500 WHERE name = 'alice'")
     books.owner.execute("""
-        WITH moved AS (DELETE FROM pending WHERE position = 22 RETURNING *)
+        UPDATE account SET overdraft_limit_minor = 500 WHERE name = 'alice';
+        UPDATE command SET overdraft_limit_minor = 500 WHERE position = 1
+    """)
+    books.owner.execute("""
+        WITH moved AS (DELETE FROM pending WHERE position = 50 RETURNING *)
         INSERT INTO held SELECT position, account_key, now() FROM moved
     """)
 
@@ -430,7 +621,7 @@ def test_a_suspect_that_is_right_again_is_let_go(books: Books) -> None:
 def test_a_run_costs_what_is_new(books: Books, name: str) -> None:
     """A minute's run must not take longer from year to year."""
     (proof,) = [proof for proof in PROOFS if proof.name == name]
-    row = books.owner.execute("SELECT max(xid)::text::bigint FROM outcome WHERE position <= 18").fetchone()
+    row = books.owner.execute("SELECT max(xid)::text::bigint FROM outcome WHERE position <= 46").fetchone()
     assert row is not None
     scope = a_scope(books.owner, books.now, since_xid=int(row[0]) + 1)
     list(proof.check(books.owner, scope))
@@ -443,14 +634,14 @@ def test_what_was_in_line_is_looked_for_afterwards(books: Books) -> None:
     """A command may be long accepted and be lost only now."""
     (proof,) = [proof for proof in PROOFS if proof.name == "command_lines"]
     later = the_number_of_the_next_transaction(books.owner)
-    books.owner.execute("DELETE FROM pending WHERE position = 21")
+    books.owner.execute("DELETE FROM pending WHERE position = 49")
     scope = a_scope(books.owner, books.now, since_xid=later)
     scope.memory = dict(books.memories["command_lines"])
     breaks = list(proof.check(books.owner, scope))
 
-    assert books.memories["command_lines"] == {"seen": 22, "waiting": [21, 22]}
-    assert [(each.subject, each.found) for each in breaks] == [("command:21", "none of these")]
-    assert scope.memory == {"seen": 22, "waiting": [22]}
+    assert books.memories["command_lines"] == {"seen": 50, "waiting": [49, 50]}
+    assert [(each.subject, each.found) for each in breaks] == [("command:49", "none of these")]
+    assert scope.memory == {"seen": 50, "waiting": [50]}
 
 
 @pytest.mark.parametrize(("days", "overdue"), [(7, False), (8, True)])
@@ -460,6 +651,44 @@ def test_an_instalment_whose_day_is_over_needs_a_collect(books: Books, days: int
     (proof,) = [proof for proof in PROOFS if proof.name == "overdue_instalments"]
 
     assert [each.subject for each in proof.check(books.owner, scope)] == (["job:collect"] if overdue else [])
+
+
+@pytest.mark.parametrize(("hours", "overdue"), [(1, False), (2, True)])
+def test_a_hold_whose_time_is_over_needs_an_expiry(books: Books, hours: int, overdue: bool) -> None:
+    """Money would stay promised that nobody can take any more; one alert says so, however many holds there are."""
+    books.owner.execute("UPDATE hold SET expires_at = %s WHERE state = 'held'", [books.now + timedelta(hours=1)])
+    scope = a_scope(books.owner, books.now + timedelta(hours=hours, minutes=14))
+    (proof,) = [proof for proof in PROOFS if proof.name == "holds"]
+
+    assert [each.subject for each in proof.check(books.owner, scope)] == (["job:expire_holds"] if overdue else [])
+
+
+def test_a_hold_whose_expiry_waits_with_its_account_is_not_forgotten(books: Books) -> None:
+    """Its account is in quarantine, and the expiry with it: the job did what it could."""
+    books.owner.execute("UPDATE hold SET expires_at = %s WHERE id = 47", [books.now])
+    books.owner.execute(
+        """
+        INSERT INTO command (
+            position, id, client_id, idempotency_key, type, account, currency, hold_id, accepted_at
+        )
+        OVERRIDING SYSTEM VALUE
+        SELECT 99, gen_random_uuid(), 0, 'hold:47:1', 'expire_hold', 'erin', 'USD', id, %(now)s
+        FROM command WHERE position = 47
+        """,
+        {"now": books.now},
+    )
+    books.owner.execute("INSERT INTO held VALUES (99, %s, %s)", [account_key("erin"), books.now])
+    (proof,) = [proof for proof in PROOFS if proof.name == "holds"]
+    later = a_scope(books.owner, books.now + timedelta(hours=1))
+    waits = list(proof.check(books.owner, later))
+    # Somebody decides it, and nothing comes of it.
+    books.owner.execute("DELETE FROM held WHERE position = 99")
+    books.owner.execute(
+        "INSERT INTO outcome (position, status, reason, decided_at) VALUES (99, 'refused', 'hold_not_open', now())"
+    )
+
+    assert waits == []
+    assert {each.subject for each in proof.check(books.owner, later)} == {"account:erin", "job:expire_holds"}
 
 
 def test_an_account_with_very_many_transfers_is_read_in_parts(books: Books) -> None:
@@ -537,4 +766,4 @@ def test_a_slice_of_the_log_may_end_within_a_transaction(books: Books) -> None:
     cut = list(log.slices(books.owner, since_xid=0, below_xid=END, limit=2))
 
     assert [position for positions in cut for position in positions] == whole
-    assert sorted(whole) == list(range(1, 21))
+    assert sorted(whole) == list(range(1, 49))

@@ -64,6 +64,8 @@ HISTORY: Final = {
     "dead_letter_action": "action",
     "seal": "root",
     "seal_genesis": "history",
+    "reversal": "reverses",
+    "account_change": "status",
 }
 """The tables that only grow, each with a column that one might like to change."""
 
@@ -102,13 +104,14 @@ def test_the_application_cannot_change_the_schema(application: Connection, state
 @pytest.mark.parametrize(
     ("column", "allowed"),
     [
-        *((name, True) for name in ("version", "credits_minor", "debits_minor", "held_minor")),
-        *((name, False) for name in ("id", "name", "key", "kind", "currency", "status", "opened_at")),
-        *((name, False) for name in ("overdraft_limit_minor", "overdraft_fee_minor")),
+        *((name, True) for name in ("version", "credits_minor", "debits_minor", "held_minor", "status")),
+        *((name, False) for name in ("id", "name", "key", "kind", "currency", "opened_at")),
     ],
 )
-def test_of_an_account_only_the_totals_move(application: Connection, column: str, allowed: bool) -> None:
-    """Nobody is given a higher overdraft, another currency or another name by a slip in a query."""
+def test_of_an_account_only_what_commands_change_may_change(
+    application: Connection, column: str, allowed: bool
+) -> None:
+    """Nobody is given another currency or another name by a slip in a query."""
     try:
         application.execute(sql.SQL("UPDATE account SET {column} = {column}").format(column=sql.Identifier(column)))
         worked = True
@@ -145,9 +148,15 @@ def test_the_application_has_just_these_rights(owner: Connection) -> None:
         **{table: ["DELETE", "SELECT"] for table in ("job_run", "proof_run", "apply_batch")},
         "proof_state": ["INSERT", "SELECT", "UPDATE"],
         "system_checkpoint": ["INSERT", "SELECT", "UPDATE"],
+        **{table: ["INSERT", "SELECT"] for table in ("hold", "reversal", "account_change")},
     }
     assert columns_of(owner, "UPDATE", allowed=True) == {
-        "account": ["credits_minor", "debits_minor", "held_minor", "version"],
+        "account": [
+            *("credits_minor", "daily_amount_minor", "daily_count", "daily_on", "daily_used", "daily_used_minor"),
+            *("debits_minor", "forced_minor", "held_minor", "overdraft_fee_minor", "overdraft_limit_minor"),
+            *("revision", "status", "version"),
+        ],
+        "hold": ["attempts", "captured_minor", "failed_at", "settled_by", "state"],
         "reconciliation_break": ["closed_at"],
         "advance": ["instalments", "paid_minor", "state", "version", "written_off_minor"],
         "alert": [
@@ -265,6 +274,20 @@ WEEKLY: Final[Row] = {
 }
 """An instalment of which a part is paid, and which was tried once."""
 
+RESERVED: Final[Row] = {"account_id": 1, "currency": "USD", "amount_minor": 50, "expires_at": NOON, "state": "held"}
+"""Money on hold that will expire."""
+
+CHANGED: Final[Row] = {
+    "account_id": 1,
+    "version": 0,
+    "status": "open",
+    "overdraft_limit_minor": 0,
+    "overdraft_fee_minor": 0,
+    "daily_count": 3,
+    "daily_amount_minor": 0,
+}
+"""What an account is allowed from now on."""
+
 SEALED: Final[Row] = {
     "version": 1,
     "leaves": 2,
@@ -375,6 +398,9 @@ HERE: Final[list[tuple[str, Row]]] = [
     ("system_checkpoint", {"account_id": 1, "up_to_xid": "0", "credits_minor": 0, "debits_minor": 0, "made_at": NOON}),
     ("advance", {"id": 1, "account_id": 1, "currency": "USD"} | LENT),
     ("instalment", {"advance_id": 1, "number": 1} | WEEKLY),
+    ("hold", {"id": 1} | RESERVED | {"state": "released", "settled_by": 3}),
+    ("reversal", {"position": 2, "reverses": 1}),
+    ("account_change", {"position": 1} | CHANGED),
     ("statement_file", {"id": 1, "sha256": bytes(32)} | IMPORTED),
     ("statement_line", {"id": 1, "file_id": 1, "line_key": bytes(32)} | BOOKED),
     ("statement_match", {"id": 1, "line_id": 1, "position": 1, "leg": 1} | MATCHED),
@@ -435,6 +461,9 @@ NEW: Final[dict[str, Row]] = {
     },
     "advance": {"id": 2, "account_id": 1, "currency": "USD"} | LENT,
     "instalment": {"advance_id": 1, "number": 2} | WEEKLY,
+    "hold": {"id": 2} | RESERVED,
+    "reversal": {"position": 3, "reverses": 2},
+    "account_change": {"position": 2} | CHANGED,
     "statement_file": {"id": 9, "sha256": b"\x01" * 32} | IMPORTED,
     "statement_line": {"id": 9, "file_id": 1, "line_key": b"\x01" * 32} | BOOKED,
     "statement_match": {"id": 9, "line_id": 1, "position": 1, "leg": 2} | MATCHED,
@@ -490,6 +519,28 @@ COLLECT: Final[Row] = {
     "instalment": 1,
 }
 
+HOLDING: Final[Row] = {"type": "place_hold", "expires_at": NOON}
+CAPTURE: Final[Row] = {"type": "capture_hold", "hold_id": UUID(int=1), "amount_minor": None}
+RELEASE: Final[Row] = CAPTURE | {"type": "release_hold"}
+EXPIRY: Final[Row] = CAPTURE | {"type": "expire_hold", "client_id": 0}
+FREEZE: Final[Row] = {"type": "freeze", "amount_minor": None, "reason": "lost card"}
+LIMITS: Final[Row] = FREEZE | {"type": "set_limits", "daily_count": 0, "daily_amount_minor": 2**53 - 1}
+REVERSE: Final[Row] = FREEZE | {"type": "reverse", "reverses": UUID(int=1), "force": False}
+OF_A_TRANSFER: Final[Row] = {"account": None, "from_account": "alice", "to_account": "bob"}
+ADJUST: Final[Row] = TRANSFER | {"type": "adjust", "reason": "found it", "force": True, "to_account": "@suspense:USD"}
+
+LIMITED: Final[Row] = {
+    "daily_count": 3,
+    "daily_amount_minor": 100,
+    "daily_on": TODAY,
+    "daily_used": 1,
+    "daily_used_minor": 9,
+}
+FORCED: Final[Row] = {"debits_minor": 257, "forced_minor": 7}
+CLOSED: Final[Row] = {"status": "closed", "debits_minor": 100}
+CAPTURED: Final[Row] = {"state": "captured", "captured_minor": 50, "settled_by": 6}
+GIVEN_BACK: Final[Row] = {"state": "expired", "settled_by": 6}
+
 DISCARDED: Final[Row] = {"action": "discard", "retry_position": None}
 PAID: Final[Row] = {"state": "paid", "paid_minor": 50, "settled_by": 2}
 MISSED: Final[Row] = {"state": "missed", "settled_by": 2}
@@ -510,11 +561,42 @@ GOOD: Final[list[tuple[str, Row]]] = [
     ("command", REPAY),
     ("command", WRITE_OFF),
     ("command", COLLECT),
+    ("command", OPENING | {"overdraft_limit_minor": None, "overdraft_fee_minor": None}),
+    *(("command", {"type": kind, "reason": "teller"}) for kind in ("deposit", "withdraw")),
+    ("command", HOLDING),
+    ("command", HOLDING | {"expires_at": None}),
+    ("command", CAPTURE),
+    ("command", CAPTURE | {"amount_minor": 5, "to_account": "bob"}),
+    ("command", RELEASE),
+    ("command", EXPIRY),
+    *(("command", FREEZE | {"type": kind}) for kind in ("freeze", "unfreeze", "close")),
+    ("command", LIMITS),
+    *(
+        ("command", LIMITS | {"daily_count": None, "daily_amount_minor": None, limit: 5})
+        for limit in ("daily_count", "daily_amount_minor", "overdraft_limit_minor", "overdraft_fee_minor")
+    ),
+    ("command", REVERSE),
+    ("command", REVERSE | {"to_account": "bob"}),
+    ("command", REVERSE | OF_A_TRANSFER | {"force": True}),
+    ("command", ADJUST),
     ("outcome", {"status": "refused", "reason": "insufficient_funds"}),
     ("dead_letter_action", DISCARDED),
     ("account", SYSTEM),
     ("account", SYSTEM | {"id": SETTLEMENT - 4 * 17_576, "name": "@credit_loss:USD", "kind": "credit_loss"}),
+    ("account", LIMITED),
+    ("account", {"daily_count": 0, "daily_amount_minor": 0}),
+    ("account", FORCED),
+    ("account", CLOSED),
+    ("account", {"status": "frozen", "held_minor": 0}),
+    ("account", {"credits_minor": LARGEST, "debits_minor": LARGEST - 9, "held_minor": 9}),
     *(("transfer", {"kind": kind}) for kind in ("advance", "collection", "repayment", "write_off")),
+    *(("transfer", {"kind": kind}) for kind in ("capture", "reversal", "adjustment")),
+    ("hold", {"expires_at": None, "attempts": 0}),
+    ("hold", CAPTURED),
+    ("hold", CAPTURED | {"captured_minor": 1, "expires_at": None}),
+    ("hold", GIVEN_BACK | {"attempts": 1, "failed_at": NOON}),
+    ("hold", {"attempts": 1}),
+    ("account_change", {"daily_count": None, "daily_amount_minor": None}),
     ("advance", {"state": "in_arrears"}),
     ("advance", {"state": "repaid", "paid_minor": 100}),
     ("advance", {"state": "written_off", "written_off_minor": 60}),
@@ -577,6 +659,21 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ("account_debits_positive", "account", {"debits_minor": -1}),
     ("account_held_positive", "account", {"held_minor": -1}),
     ("account_version_positive", "account", {"version": -1}),
+    # What is on hold is promised, whatever else the account may do; and what was forced is just what was missing.
+    ("account_floor", "account", {"held_minor": 1}),
+    ("account_floor", "account", FORCED | {"forced_minor": 6}),
+    ("account_floor", "account", {"credits_minor": 0, "debits_minor": LARGEST, "forced_minor": LARGEST - 151}),
+    ("account_held_fits", "account", {"credits_minor": LARGEST, "debits_minor": LARGEST, "held_minor": 1}),
+    ("account_forced_needed", "account", FORCED | {"forced_minor": 8}),
+    ("account_forced_needed", "account", {"forced_minor": 1, "debits_minor": 0}),
+    ("account_forced_positive", "account", {"forced_minor": -1, "debits_minor": 249}),
+    ("account_closed_empty", "account", CLOSED | {"debits_minor": 99}),
+    ("account_closed_empty", "account", CLOSED | {"debits_minor": 101}),
+    ("account_closed_empty", "account", CLOSED | {"held_minor": 1}),
+    ("account_revision_positive", "account", {"revision": -1}),
+    *(("account_daily", "account", LIMITED | {column: None}) for column in LIMITED),
+    *(("account_daily", "account", LIMITED | {column: -1}) for column in LIMITED if column != "daily_on"),
+    ("account_daily", "account", LIMITED | {"daily_count": None, "daily_amount_minor": None}),
     ("account_overdraft_limit", "account", {"overdraft_limit_minor": -1, "debits_minor": 0}),
     ("account_overdraft_limit", "account", {"overdraft_limit_minor": 2**53}),
     ("account_overdraft_fee", "account", {"overdraft_fee_minor": -1, "debits_minor": 0}),
@@ -585,6 +682,10 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ("account_system_total", "account", SYSTEM | {"credits_minor": 1}),
     ("account_system_total", "account", SYSTEM | {"debits_minor": 1, "overdraft_limit_minor": 1}),
     ("account_system_total", "account", SYSTEM | {"version": 1}),
+    ("account_system_plain", "account", SYSTEM | {"status": "frozen"}),
+    ("account_system_plain", "account", SYSTEM | {"revision": 1}),
+    ("account_system_plain", "account", SYSTEM | {"held_minor": 1, "overdraft_limit_minor": 1}),
+    ("account_system_plain", "account", SYSTEM | {"daily_count": 1, "daily_amount_minor": 1}),
     ("account_id_by_kind", "account", {"id": -9}),
     ("account_id_by_kind", "account", {"id": 0}),
     ("account_id_by_kind", "account", SYSTEM | {"id": 9}),
@@ -673,8 +774,7 @@ BAD: Final[list[tuple[str, str, Row]]] = [
             {"amount_minor": 1},
             {"from_account": "bob"},
             {"to_account": "bob"},
-            {"overdraft_limit_minor": None},
-            {"overdraft_fee_minor": None},
+            {"to_account": "bob", "amount_minor": 1},
         )
     ),
     *(
@@ -691,25 +791,71 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ),
     *(
         ("command_shape", "command", kind | wrong)
-        for kind in (ADVANCE, REPAY)
+        for kind in (ADVANCE, REPAY, HOLDING)
         for wrong in ({"account": None}, {"amount_minor": None}, {"from_account": "bob"}, {"overdraft_fee_minor": 0})
     ),
     *(
         ("command_shape", "command", kind | wrong)
-        for kind in (WRITE_OFF, COLLECT)
+        for kind in (WRITE_OFF, COLLECT, RELEASE, EXPIRY, FREEZE)
         for wrong in ({"account": None}, {"amount_minor": 1}, {"to_account": "bob"}, {"overdraft_limit_minor": 0})
     ),
     ("command_advance_shape", "command", {"instalments": 12}),
     ("command_advance_shape", "command", {"first_due_on": TODAY}),
     ("command_advance_shape", "command", {"advance_id": UUID(int=1)}),
     ("command_advance_shape", "command", {"instalment": 1}),
-    ("command_advance_shape", "command", {"reason": "why not"}),
     ("command_advance_shape", "command", ADVANCE | {"instalments": None}),
     ("command_advance_shape", "command", ADVANCE | {"advance_id": UUID(int=1)}),
     *(("command_advance_shape", "command", kind | {"advance_id": None}) for kind in (REPAY, WRITE_OFF, COLLECT)),
     ("command_advance_shape", "command", REPAY | {"instalment": 1}),
-    ("command_advance_shape", "command", WRITE_OFF | {"reason": None}),
     ("command_advance_shape", "command", COLLECT | {"instalment": None}),
+    *(
+        ("command_shape", "command", CAPTURE | wrong)
+        for wrong in ({"account": None}, {"from_account": "bob"}, {"to_account": "alice"}, {"overdraft_fee_minor": 0})
+    ),
+    *(("command_shape", "command", LIMITS | wrong) for wrong in ({"account": None}, {"amount_minor": 1})),
+    *(
+        ("command_shape", "command", REVERSE | wrong)
+        for wrong in (
+            {"account": None},
+            {"from_account": "bob"},
+            {"to_account": "alice"},
+            {"amount_minor": 1},
+            OF_A_TRANSFER | {"account": "alice"},
+            OF_A_TRANSFER | {"to_account": None},
+            OF_A_TRANSFER | {"to_account": "alice"},
+        )
+    ),
+    *(
+        ("command_shape", "command", ADJUST | wrong)
+        for wrong in (
+            {"to_account": "alice"},
+            {"from_account": None},
+            {"to_account": None},
+            {"amount_minor": None},
+            {"account": "carol"},
+            {"overdraft_limit_minor": 0},
+        )
+    ),
+    # What names a hold ends it, what names a command reverses it, and only what is limited has limits.
+    ("command_hold_shape", "command", {"hold_id": UUID(int=1)}),
+    *(("command_hold_shape", "command", kind | {"hold_id": None}) for kind in (CAPTURE, RELEASE, EXPIRY)),
+    ("command_hold_shape", "command", HOLDING | {"hold_id": UUID(int=1)}),
+    *(("command_hold_shape", "command", kind | {"expires_at": NOON}) for kind in ({}, CAPTURE)),
+    ("command_correction_shape", "command", {"reverses": UUID(int=1)}),
+    ("command_correction_shape", "command", {"force": True}),
+    ("command_correction_shape", "command", REVERSE | {"reverses": None}),
+    *(("command_correction_shape", "command", kind | {"force": None}) for kind in (REVERSE, ADJUST)),
+    ("command_limits_shape", "command", {"daily_count": 1}),
+    ("command_limits_shape", "command", OPENING | {"daily_amount_minor": 1}),
+    ("command_limits_any", "command", LIMITS | {"daily_count": None, "daily_amount_minor": None}),
+    ("command_daily_count", "command", LIMITS | {"daily_count": -1}),
+    ("command_daily_amount", "command", LIMITS | {"daily_amount_minor": -1}),
+    ("command_daily_amount", "command", LIMITS | {"daily_amount_minor": 2**53}),
+    *(
+        ("command_reason_given", "command", kind | {"reason": None})
+        for kind in (WRITE_OFF, FREEZE, LIMITS, REVERSE, ADJUST, *(FREEZE | {"type": t} for t in ("unfreeze", "close")))
+    ),
+    *(("command_reason_given", "command", kind | {"reason": "why not"}) for kind in (TRANSFER, HOLDING, CAPTURE)),
     ("command_instalments", "command", ADVANCE | {"instalments": 0}),
     ("command_instalments", "command", ADVANCE | {"instalments": 105}),
     ("command_instalment", "command", COLLECT | {"instalment": 0}),
@@ -717,7 +863,54 @@ BAD: Final[list[tuple[str, str, Row]]] = [
     ("command_reason_size", "command", WRITE_OFF | {"reason": "r" * 256}),
     # Nobody collects but the scheduler, and it does nothing else.
     ("command_collect_client", "command", COLLECT | {"client_id": 1}),
+    ("command_collect_client", "command", EXPIRY | {"client_id": 1}),
+    ("command_collect_client", "command", RELEASE | {"client_id": 0}),
     ("command_collect_client", "command", {"client_id": 0}),
+    # Linked are 2 to 100, and never what has an effect though it is refused.
+    ("command_link_size", "command", {"link": UUID(int=1)}),
+    ("command_link_size", "command", {"link_size": 2}),
+    *(("command_link_size", "command", {"link": UUID(int=1), "link_size": size}) for size in (1, 101)),
+    ("command_link_client", "command", COLLECT | {"link": UUID(int=1), "link_size": 2}),
+    # A hold is a customer's, ends once and by one command, and is captured up to its amount.
+    ("hold_pkey", "hold", {"id": 1}),
+    ("hold_id_fkey", "hold", {"id": 77}),
+    ("hold_account", "hold", {"account_id": 77}),
+    ("hold_account", "hold", {"account_id": 3}),
+    ("hold_of_a_customer", "hold", {"account_id": SETTLEMENT}),
+    ("hold_amount_positive", "hold", {"amount_minor": 0}),
+    ("hold_state_known", "hold", GIVEN_BACK | {"state": "forgotten"}),
+    ("hold_captured", "hold", {"captured_minor": 1}),
+    ("hold_captured", "hold", CAPTURED | {"captured_minor": 0}),
+    ("hold_captured", "hold", CAPTURED | {"captured_minor": 51}),
+    ("hold_captured", "hold", GIVEN_BACK | {"captured_minor": 50}),
+    ("hold_settled", "hold", {"settled_by": 5}),
+    *(("hold_settled", "hold", state | {"settled_by": None}) for state in (CAPTURED, GIVEN_BACK)),
+    ("hold_settled_later", "hold", GIVEN_BACK | {"settled_by": 2}),
+    ("hold_settled_later", "hold", GIVEN_BACK | {"settled_by": 1}),
+    ("hold_settled_by", "hold", GIVEN_BACK | {"settled_by": 3}),
+    ("hold_settled_by_fkey", "hold", GIVEN_BACK | {"settled_by": 77}),
+    ("hold_attempts_positive", "hold", {"attempts": -1}),
+    ("hold_failed", "hold", {"failed_at": NOON}),
+    ("hold_expired", "hold", GIVEN_BACK | {"expires_at": None}),
+    # A command is reversed once, and by a later one.
+    ("reversal_pkey", "reversal", {"position": 2, "reverses": 1}),
+    ("reversal_once", "reversal", {"reverses": 1}),
+    ("reversal_later", "reversal", {"reverses": 3}),
+    ("reversal_later", "reversal", {"position": 2, "reverses": 3}),
+    ("reversal_position_fkey", "reversal", {"position": 77}),
+    ("account_change_pkey", "account_change", {"position": 1}),
+    ("account_change_position_fkey", "account_change", {"position": 77}),
+    ("account_change_account_id_fkey", "account_change", {"account_id": 77}),
+    ("account_change_of_a_customer", "account_change", {"account_id": SETTLEMENT}),
+    ("account_change_version_positive", "account_change", {"version": -1}),
+    ("account_change_status_known", "account_change", {"status": "sleeping"}),
+    ("account_change_overdraft_limit", "account_change", {"overdraft_limit_minor": -1}),
+    ("account_change_overdraft_fee", "account_change", {"overdraft_fee_minor": 2**53}),
+    *(
+        ("account_change_daily", "account_change", {c: w})
+        for c in ("daily_count", "daily_amount_minor")
+        for w in (None, -1)
+    ),
     # What is owed is the amount less what was paid or given up, and the state says the same.
     ("advance_pkey", "advance", {"id": 1}),
     ("advance_id_fkey", "advance", {"id": 77}),
@@ -903,8 +1096,14 @@ BAD: Final[list[tuple[str, str, Row]]] = [
 NEW["seal_genesis"] = {"id": 1, "history": UUID(int=1)}
 """Only bad ones: a database has one, and nobody makes another."""
 
-CANNOT_BE_BROKEN_ALONE: Final = {"account_id_currency", "outcome_log", "dead_letter_action_target"}
-"""They are there for foreign keys to point at: whoever breaks one breaks the primary key first."""
+CANNOT_BE_BROKEN_ALONE: Final = {
+    *("account_id_currency", "outcome_log", "dead_letter_action_target"),
+    "reversal_reverses_fkey",
+}
+"""
+Most are there for foreign keys to point at: whoever breaks one breaks the primary key first. What is reversed comes
+before an outcome.
+"""
 
 
 @pytest.fixture

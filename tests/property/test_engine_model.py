@@ -3,18 +3,37 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from uuid import uuid4
 
 import pytest
 
 from processor import clock
+from processor.domain.commands import UNLIMITED_COUNT, UNLIMITED_MINOR
 from processor.store import locks
 from processor.store.books import InLine
 from processor.submissions import CommandBody, KeyConflict, Receipt, Submission
 from processor.sweep import Sweeper
-from tests.builders import advance, deposit, opening, repay, submit, transfer, withdraw, write_off
+from tests.builders import (
+    adjust,
+    advance,
+    capture_hold,
+    close,
+    deposit,
+    freeze,
+    opening,
+    place_hold,
+    release_hold,
+    repay,
+    reverse,
+    set_limits,
+    submit,
+    transfer,
+    unfreeze,
+    withdraw,
+    write_off,
+)
 from tests.conftest import Database
 from tests.engine import Engine, counted, running_engine
 from workers.messages import Batch, batches
@@ -39,6 +58,7 @@ class RandomWalk:
         self.names = [f"customer.{number}" for number in range(self.random.randint(3, 9))]
         self.sent: list[tuple[Submission, Receipt]] = []
         self.collects = 0
+        self.expiries = 0
 
     def run(self) -> None:
         """Some hundred steps, and then everything that is still to be done."""
@@ -69,6 +89,62 @@ class RandomWalk:
             *[lambda: transfer(one, other, amount_minor, currency)] * 3,
             lambda: self.any_advance(one, currency),
             lambda: self.any_repayment(amount_minor),
+            *[lambda: place_hold(one, amount_minor, currency, expires_at=self.any_expiry())] * 2,
+            *[lambda: self.any_end_of_a_hold(one, amount_minor)] * 2,
+            lambda: self.any_reversal(currency),
+            lambda: self.any_adjustment(one, other, amount_minor, currency),
+            lambda: self.any_change(one, currency),
+        ]
+        return self.random.choice(kinds)()
+
+    def any_expiry(self) -> datetime | None:
+        """Never, soon, later, or when the command is decided too late."""
+        seconds = self.random.choice((None, None, 0.3, 1, 3_600, 0))
+        return None if seconds is None else clock.now() + timedelta(seconds=seconds)
+
+    def any_end_of_a_hold(self, other: str, amount_minor: int) -> CommandBody:
+        """Of a hold that somebody asked for, by him or by another; whole, in part, for less or more than is there."""
+        asked = [submission for submission, _ in self.sent if submission.body.type == "place_hold"]
+        if not asked:
+            return release_hold("nobody", uuid4())
+        one = self.random.choice(asked)
+        account = self.random.choice((*[one.body.account or ""] * 9, other))
+        if self.random.random() < 0.3:
+            return release_hold(account, one.id, one.body.currency)
+        part, to_account = self.random.choice((None, amount_minor)), self.random.choice((None, other))
+        target = None if to_account == account else to_account
+        return capture_hold(account, one.id, part, one.body.currency, to_account=target)
+
+    def any_reversal(self, currency: str) -> CommandBody:
+        """Of whatever somebody asked for: undecided, reversed already, a reversal itself; now and then by force."""
+        if not self.sent:
+            return reverse(uuid4(), deposit("nobody", 1, currency))
+        one, _ = self.random.choice(self.sent)
+        return reverse(one.id, one.body, force=self.random.random() < 0.3)
+
+    def any_adjustment(self, one: str, other: str, amount_minor: int, currency: str) -> CommandBody:
+        """Between customers, and to or from the bank."""
+        own = f"@suspense:{currency}"
+        source, target = self.random.choice(((one, other), (one, own), (own, one)))
+        return adjust(source, target, amount_minor, currency, force=self.random.random() < 0.3)
+
+    def any_change(self, one: str, currency: str) -> CommandBody:
+        """What an account may do; it is seldom closed, and more often let go than frozen."""
+        kinds: list[Callable[[], CommandBody]] = [
+            lambda: freeze(one, currency),
+            *[lambda: unfreeze(one, currency)] * 3,
+            lambda: close(one, currency),
+            lambda: set_limits(one, currency, daily_count=self.random.choice((2, 5, UNLIMITED_COUNT))),
+            lambda: set_limits(one, currency, daily_amount_minor=self.random.choice((1_500, UNLIMITED_MINOR))),
+            *[
+                lambda: set_limits(
+                    one,
+                    currency,
+                    overdraft_limit_minor=self.random.choice((0, 1_000, 10_000)),
+                    overdraft_fee_minor=self.random.choice((None, 0, 1_500)),
+                )
+            ]
+            * 2,
         ]
         return self.random.choice(kinds)()
 
@@ -95,6 +171,7 @@ class RandomWalk:
         """Two schedulers, each of which believes that it leads, say that it is time."""
         collectors = [self.engine.another_collector() for _ in range(2)]
         self.collects += sum(self.threads.map(lambda each: each.collect(), collectors))
+        self.expiries += sum(self.threads.map(lambda _: self.engine.expire_holds(), range(2)))
 
     def ask(self) -> None:
         """One request, or several in one."""
@@ -167,7 +244,14 @@ class RandomWalk:
     def notice(self) -> None:
         """What must hold at every instant, whatever is still to be done."""
         assert not self.engine.rows("""
-            SELECT name FROM account WHERE credits_minor - debits_minor < -(overdraft_limit_minor + overdraft_fee_minor)
+            SELECT name FROM account
+            WHERE credits_minor - debits_minor - held_minor
+                < -(overdraft_limit_minor + overdraft_fee_minor + forced_minor)
+        """)
+        assert not self.engine.rows("""
+            SELECT name FROM account WHERE held_minor <> (
+                SELECT coalesce(sum(amount_minor), 0) FROM hold WHERE account_id = account.id AND state = 'held'
+            )
         """)
         assert not self.engine.rows("""
             SELECT position FROM command LEFT JOIN outcome USING (position)
@@ -195,6 +279,7 @@ def test_the_books_are_those_of_a_naive_bank_that_took_one_receipt_after_the_oth
 
     assert len(walk.sent) > 80
     assert walk.collects > 0
-    assert len(engine.outcomes()) == len(walk.sent) + walk.collects
+    assert len(engine.outcomes()) == len(walk.sent) + walk.collects + walk.expiries
     assert set(counted(engine.outcomes())) == {"applied", "refused"}
     engine.assert_as_one_by_one()
+    assert engine.breaks() == []

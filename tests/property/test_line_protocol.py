@@ -1,12 +1,13 @@
 """Whatever the schedule: no command is left behind without a message, and no account's commands change places."""
 
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
 import pytest
 
 from processor.store.books import PendingRow
-from tests.builders import in_line
+from tests.builders import in_line, linked_in_line
 from tests.line_protocol import Bounds, Lines, SendOn, Simulation, named_and_heads, nothing
 
 NAMES: Final = ("alice", "bob", "carol", "dave", "erin")
@@ -31,11 +32,32 @@ def commands(random: Random) -> list[PendingRow]:
     return [in_line(position, *random.sample(NAMES, random.choice((1, 2, 2)))) for position in range(1, count + 1)]
 
 
-def simulate(seed: int, send_on: SendOn = named_and_heads, *, named_only: bool = False) -> Lines:
+def with_links(random: Random) -> list[PendingRow]:
+    """The same, and two or three of them linked here and there: one place in the lines of up to four accounts."""
+    rows: list[PendingRow] = []
+    position = 1
+    for _ in range(random.randint(3, 9)):
+        names = random.sample(NAMES, random.choice((1, 2, 2)))
+        if random.random() < 0.4:
+            others = [random.sample(NAMES[:4], random.choice((1, 2))) for _ in range(random.randint(1, 2))]
+            rows.append(linked_in_line(position, [name for name in names if name != "erin"] or ["alice"], *others))
+        else:
+            rows.append(in_line(position, *names))
+        position += len(rows[-1].rows())
+    return rows
+
+
+def simulate(
+    seed: int,
+    send_on: SendOn = named_and_heads,
+    *,
+    named_only: bool = False,
+    drawn: Callable[[Random], list[PendingRow]] = commands,
+) -> Lines:
     """One schedule, always the same for its seed."""
     random = Random(seed)
     bounds = Bounds(rounds=random.randint(1, 2), workers=random.randint(1, 4))
-    return Simulation(random, commands(random), bounds, send_on=send_on, named_only=named_only).run().lines
+    return Simulation(random, drawn(random), bounds, send_on=send_on, named_only=named_only).run().lines
 
 
 @pytest.mark.parametrize("first", range(0, 3_000, 600))
@@ -59,6 +81,15 @@ def test_everything_is_decided_once() -> None:
     decided = [simulate(seed) for seed in range(6_000, 6_300)]
 
     assert all(sorted(lines.decided) == sorted(lines.rows) for lines in decided)
+
+
+@pytest.mark.parametrize("first", range(7_000, 9_000, 500))
+def test_linked_commands_wait_and_go_as_one(first: int) -> None:
+    """In the lines of all their accounts at once, and not two steps behind: nothing strands, nobody is overtaken."""
+    ends = {seed: simulate(seed, drawn=with_links) for seed in range(first, first + 500)}
+
+    assert not {seed for seed, lines in ends.items() if lines.pending or lines.out_of_order()}
+    assert all(sorted(lines.decided) == sorted(lines.rows) for lines in ends.values())
 
 
 def test_the_simulation_finds_strands_where_nothing_is_sent_on() -> None:

@@ -88,7 +88,7 @@ def test_the_first_day_may_be_today_or_in_a_year(days: int) -> None:
 @pytest.mark.parametrize(("amount_minor", "allowed"), [(499, False), (500, True), (9_000, True), (9_001, False)])
 def test_amounts_have_bounds_by_currency(amount_minor: int, allowed: bool) -> None:
     """The smallest and the largest are allowed themselves; a currency without bounds has none."""
-    rules = Rules(bounds={"USD": Bounds(500, 9_000)})
+    rules = Rules(bounds={("advance", "USD"): Bounds(500, 9_000)})
     dollars, yen = an_advance(amount_minor=amount_minor), an_advance(amount_minor=amount_minor, currency="JPY")
     reason = answer(books_of(an_account()), dollars, rules=rules).reason
 

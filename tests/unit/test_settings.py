@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from processor.domain.rules import Bounds, Rules
+from processor.domain.rules import Bounds, Overdraft, Rules
 from processor.errors import SettingsError
 from processor.settings import settings
 
@@ -95,13 +95,36 @@ def test_the_rules_are_read_from_the_environment(environment: pytest.MonkeyPatch
     assert settings().rules() == Rules(
         zone=ZoneInfo("Europe/Prague"),
         max_live_advances=3,
-        bounds={"USD": Bounds(1_000, 500_000), "JPY": Bounds(1_000, 500_000)},
+        bounds={("advance", "USD"): Bounds(1_000, 500_000), ("advance", "JPY"): Bounds(1_000, 500_000)},
         partial_collection=True,
     )
 
 
+def test_amounts_are_bounded_by_type_and_currency(environment: pytest.MonkeyPatch) -> None:
+    """Those of advances have a variable of their own, from before there were others: neither undoes the other."""
+    environment.setenv("FLORIN_ADVANCE_BOUNDS", '{"USD": ["10.00", "5000.00"]}')
+    environment.setenv(
+        "FLORIN_AMOUNT_BOUNDS",
+        '{"withdraw": {"USD": ["1.00", "500.00"], "KWD": ["0.001", "1"]}, "place_hold": {"JPY": ["5", "5"]}}',
+    )
+
+    assert settings().rules().bounds == {
+        ("advance", "USD"): Bounds(1_000, 500_000),
+        ("withdraw", "USD"): Bounds(100, 50_000),
+        ("withdraw", "KWD"): Bounds(1, 1_000),
+        ("place_hold", "JPY"): Bounds(5, 5),
+    }
+
+
+def test_new_accounts_may_have_an_overdraft_by_default(environment: pytest.MonkeyPatch) -> None:
+    """Limit and fee; either may be zero."""
+    environment.setenv("FLORIN_OVERDRAFT_DEFAULTS", '{"USD": ["100.00", "15.00"], "JPY": ["1000", "0"]}')
+
+    assert settings().rules().overdrafts == {"USD": Overdraft(10_000, 1_500), "JPY": Overdraft(1_000, 0)}
+
+
 def test_without_settings_the_rules_are_those_of_the_domain() -> None:
-    """UTC, one advance at a time, no bounds, in full or not at all."""
+    """UTC, one advance at a time, no bounds, no overdraft, in full or not at all."""
     assert settings().rules() == Rules(zone=ZoneInfo("UTC"))
 
 
@@ -117,6 +140,20 @@ def test_without_settings_the_rules_are_those_of_the_domain() -> None:
         ("ADVANCE_BOUNDS", '{"USD": ["1.001", "2"]}', "USD has at most 2 decimals"),
         ("ADVANCE_BOUNDS", '{"USD": ["1"]}', "Field required"),
         ("ADVANCE_BOUNDS", "ten dollars", "FLORIN_ADVANCE_BOUNDS: Invalid JSON"),
+        ("AMOUNT_BOUNDS", '{"withdraw": {"USD": ["20.00", "10.00"]}}', "USD: 20.00 is above 10.00"),
+        ("AMOUNT_BOUNDS", '{"withdraw": {"USD": ["0", "10.00"]}}', "the amount must be above zero"),
+        (
+            "AMOUNT_BOUNDS",
+            '{"withdrawal": {"USD": ["1.00", "10.00"]}}',
+            "withdrawal: bounds are for deposit, withdraw, transfer, place_hold; "
+            "those of advances are FLORIN_ADVANCE_BOUNDS",
+        ),
+        ("AMOUNT_BOUNDS", '{"advance": {"USD": ["1.00", "10.00"]}}', "those of advances are FLORIN_ADVANCE_BOUNDS"),
+        ("AMOUNT_BOUNDS", '{"USD": ["1.00", "10.00"]}', "FLORIN_AMOUNT_BOUNDS: Input should be a valid dictionary"),
+        ("OVERDRAFT_DEFAULTS", '{"USD": ["100.00", "-1"]}', "not an amount"),
+        ("OVERDRAFT_DEFAULTS", '{"USD": ["100.00"]}', "Field required"),
+        ("OVERDRAFT_DEFAULTS", '{"XXX": ["1", "1"]}', "unknown currency 'XXX'"),
+        ("OVERDRAFT_DEFAULTS", '{"JPY": ["1.5", "1"]}', "JPY has no decimals"),
     ],
 )
 def test_a_rule_that_makes_no_sense_stops_the_start(

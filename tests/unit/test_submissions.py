@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -65,6 +66,27 @@ def test_every_field_that_differs_is_named() -> None:
         "to_account",
         "amount",
     ]
+
+
+def test_a_reversal_differs_in_what_it_says_itself() -> None:
+    """Accounts and currency are those of the command that it names: no client can mend a field that it did not send."""
+    one = CommandBody(type="reverse", currency="USD", account="alice", reverses=UUID(int=1), force=False, reason="x")
+    other = replace(one, currency="EUR", account=None, from_account="bob", to_account="carol", reverses=UUID(int=2))
+
+    assert one.differing_fields(one) == []
+    assert one.differing_fields(other) == ["command"]
+    assert one.differing_fields(replace(one, force=True, reason="y")) == ["force", "reason"]
+    assert deposit("alice", 1).differing_fields(one) == ["type", "amount", "command", "force", "reason"]
+
+
+def test_an_opening_that_left_out_its_overdraft_is_the_same_before_and_after_defaults() -> None:
+    """Before the bank had defaults, none was stored as zero: a retry of such a command is a replay for ever."""
+    left_out = CommandBody(type="open_account", currency="USD", account="alice")
+    stored = replace(left_out, overdraft_limit_minor=0, overdraft_fee_minor=0)
+
+    assert stored.differing_fields(left_out) == []
+    assert left_out.differing_fields(stored) == ["overdraft_limit", "overdraft_fee"]
+    assert replace(stored, overdraft_limit_minor=1).differing_fields(left_out) == ["overdraft_limit"]
 
 
 @pytest.mark.parametrize(

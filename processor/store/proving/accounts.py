@@ -11,7 +11,7 @@ from processor.store.arrays import bigints
 
 # A transfer is in two places of an account's chain or in one: each side has its own columns and its own index. Here the
 # sides of some accounts, with what each did to the balance.
-_SIDES: Final[LiteralString] = """
+SIDES: Final[LiteralString] = """
     SELECT
         debit_account_id AS account_id, debit_version AS version, debit_balance_minor AS balance_minor,
         -amount_minor AS moved_minor, position, leg, kind
@@ -27,13 +27,13 @@ _SIDES: Final[LiteralString] = """
 """
 
 # The same of some commands.
-_NEW_SIDES: Final[LiteralString] = """
+NEW_SIDES: Final[LiteralString] = """
     SELECT
         debit_account_id AS account_id, debit_version AS version, debit_balance_minor AS balance_minor,
-        -amount_minor AS moved_minor, kind, currency
+        -amount_minor AS moved_minor, kind, currency, position
     FROM transfer WHERE position = ANY(%(positions)b::bigint[]) AND debit_version IS NOT NULL
     UNION ALL
-    SELECT credit_account_id, credit_version, credit_balance_minor, amount_minor, kind, currency
+    SELECT credit_account_id, credit_version, credit_balance_minor, amount_minor, kind, currency, position
     FROM transfer WHERE position = ANY(%(positions)b::bigint[]) AND credit_version IS NOT NULL
 """
 
@@ -49,18 +49,47 @@ _LAST: Final[LiteralString] = """
     ) AS credit ON true
 """
 
-# After a debit, a balance is above the overdraft limit; only the fee may pass that. A credit may leave it where the fee
-# has put it.
+# What the account was allowed when the transfer was decided: as it was changed last before, or as it was opened. By its
+# version: a transfer that waited for its other account may be decided after what has a later position.
+_ALLOWED: Final[LiteralString] = """
+    CROSS JOIN LATERAL (
+        (
+            SELECT version, overdraft_limit_minor, overdraft_fee_minor FROM account_change
+            WHERE account_change.account_id = side.account_id AND account_change.version < side.version
+            ORDER BY version DESC, account_change.position DESC LIMIT 1
+        )
+        UNION ALL
+        SELECT -1, coalesce(overdraft_limit_minor, 0), coalesce(overdraft_fee_minor, 0)
+        FROM command WHERE command.position = side.account_id
+        UNION ALL
+        SELECT -2, 0, 0
+        ORDER BY version DESC LIMIT 1
+    ) AS allowed
+"""
+
+# After a debit, a balance is above the overdraft limit; only the fee may pass that, and what somebody forced who may.
+# What was on hold by then is taken all the same. A credit never lowers it.
 _TOO_LOW: Final[LiteralString] = """
-    side.balance_minor < -account.overdraft_limit_minor - CASE
-        WHEN side.kind = 'overdraft_fee' OR side.moved_minor > 0 THEN account.overdraft_fee_minor ELSE 0
+    side.moved_minor < 0 AND side.balance_minor < -allowed.overdraft_limit_minor - CASE
+        WHEN side.kind = 'overdraft_fee' THEN allowed.overdraft_fee_minor ELSE 0
+    END
+    AND NOT CASE
+        WHEN side.kind IN ('reversal', 'adjustment') THEN
+            EXISTS (SELECT FROM command WHERE command.position = side.position AND command.force)
+        WHEN side.kind = 'capture' THEN EXISTS (
+            SELECT FROM transfer AS forced JOIN command ON command.position = forced.position
+            WHERE forced.debit_account_id = side.account_id AND forced.debit_version < side.version
+                AND forced.kind IN ('reversal', 'adjustment') AND command.force
+        )
+        ELSE false
     END
 """
 
 _PARTS: Final = {
-    "sides": sql.SQL(_SIDES),
-    "new_sides": sql.SQL(_NEW_SIDES),
+    "sides": sql.SQL(SIDES),
+    "new_sides": sql.SQL(NEW_SIDES),
     "last": sql.SQL(_LAST),
+    "allowed": sql.SQL(_ALLOWED),
     "too_low": sql.SQL(_TOO_LOW),
 }
 
@@ -71,7 +100,7 @@ SELECT_NEW_ACCOUNTS: Final[LiteralString] = """
     FROM command
     CROSS JOIN LATERAL (VALUES (account), (from_account), (to_account)) AS side (name)
     JOIN account AS named ON named.name = side.name
-    WHERE position = ANY(%(positions)b::bigint[])
+    WHERE position = ANY(%(positions)b::bigint[]) AND named.id > 0
     UNION
     SELECT side.id
     FROM transfer CROSS JOIN LATERAL (VALUES (debit_account_id), (credit_account_id)) AS side (id)
@@ -209,14 +238,17 @@ FIND_LOOSE_ENDS: Final = sql.SQL("""
 """).format(**_PARTS)
 
 FIND_NEW_TOO_LOW: Final = sql.SQL("""
-    SELECT DISTINCT account.id FROM ({new_sides}) AS side JOIN account ON account.id = side.account_id WHERE {too_low}
+    SELECT DISTINCT side.account_id
+    FROM (SELECT * FROM ({new_sides}) AS new_side WHERE balance_minor < 0 OFFSET 0) AS side {allowed} WHERE {too_low}
 """).format(**_PARTS)
 
 FIND_TOO_LOW: Final = sql.SQL("""
     SELECT DISTINCT ON (account.id)
-        account.id, account.name, account.currency, account.overdraft_limit_minor, account.overdraft_fee_minor,
+        account.id, account.name, account.currency, allowed.overdraft_limit_minor, allowed.overdraft_fee_minor,
         side.balance_minor, side.kind, side.position, outcome.decided_at
-    FROM ({sides}) AS side JOIN account ON account.id = side.account_id LEFT JOIN outcome USING (position)
+    FROM (SELECT * FROM ({sides}) AS any_side WHERE balance_minor < 0 OFFSET 0) AS side
+    JOIN account ON account.id = side.account_id LEFT JOIN outcome USING (position)
+    {allowed}
     WHERE {too_low}
     ORDER BY account.id, side.version
 """).format(**_PARTS)
@@ -276,7 +308,7 @@ class TooLow:
 
 
 def touched(conn: Connection[Any], positions: Sequence[int]) -> list[int]:
-    """The accounts that these commands name or touched."""
+    """The customers' accounts that these commands name or touched."""
     return [id_ for (id_,) in conn.execute(SELECT_NEW_ACCOUNTS, {"positions": bigints(positions)})]
 
 

@@ -1,0 +1,1 @@
+"""The whole journal for other people's accounting programs: beancount and hledger."""
