@@ -16,7 +16,22 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from api_min import accounts, advances, alerts, batch, bodies, commands, documents, health, problem, reconciliation
+from api_min import (
+    account_statements,
+    accounts,
+    advances,
+    alerts,
+    batch,
+    bodies,
+    commands,
+    documents,
+    health,
+    holds,
+    linking,
+    problem,
+    reconciliation,
+    transactions,
+)
 from api_min.auth import KeyRing
 from api_min.measured import Measured
 from api_min.ops import overview, page
@@ -54,8 +69,9 @@ def create_app(settings: Settings, *, new_id: Callable[[], UUID] = uuid_utils.co
     )
     # batch before commands: its path would be taken for a command's id.
     routers = (
-        *(batch.router, commands.router, accounts.router, advances.router, alerts.router, health.router),
-        *(reconciliation.router, overview.router, page.router),
+        *(batch.router, commands.router, accounts.router, advances.router, holds.router, alerts.router),
+        *(health.router, reconciliation.router, overview.router, page.router, transactions.router),
+        account_statements.router,
     )
     for router in routers:
         app.include_router(router)
@@ -77,6 +93,9 @@ async def _services(settings: Settings, new_id: Callable[[], UUID]) -> AsyncIter
         pools.async_pool(database_url, application_name="florin intake", size=2) as intake_pool,
         redis.asyncio.Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=2) as pings,
     ):
+        # Opened and closed in a thread: neither waits for Postgres on the event loop.
+        dry_runs = pools.sync_pool(database_url, application_name="florin dry-run", size=1)
+        await asyncio.to_thread(dry_runs.open)
         intake = Intake(
             intake_pool,
             announce=messenger.announce,
@@ -91,12 +110,13 @@ async def _services(settings: Settings, new_id: Callable[[], UUID]) -> AsyncIter
             for each in (intake.run(), intake.watch_backlog(_WATCH_BACKLOG_EVERY_S), listener.listen(), listener.look())
         ]
         try:
-            yield Services(settings, pool, intake, listener, pings, new_id)
+            yield Services(settings, settings.rules(), pool, intake, listener, pings, new_id, dry_runs)
         finally:
             for task in tasks:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(dry_runs.close)
             await asyncio.to_thread(messenger.close, timeout_s=_SEND_REST_S)
 
 
@@ -126,13 +146,28 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             "required": ["idempotency_key", "type", "currency"],
             "properties": {"idempotency_key": key, "type": {"type": "string"}, "currency": {"type": "string"}},
         }
+        schemas["LinkedCommands"] = {
+            "type": "object",
+            "description": "Commands that are accepted all or none, and applied all or none",
+            "required": ["linked"],
+            "additionalProperties": False,
+            "properties": {
+                "linked": {
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/BatchCommand"},
+                    "minItems": linking.MIN_LINKED,
+                    "maxItems": linking.MAX_LINKED,
+                }
+            },
+        }
         schemas["BatchLine"] = {
             "type": "object",
-            "description": "A receipt, or an error: a problem of its own",
-            "required": ["idempotency_key", "result"],
+            "description": "A receipt, or an error: a problem of its own. Of linked commands, those of each in linked",
+            "required": ["result"],
             "properties": {
                 "idempotency_key": {"type": ["string", "null"]},
                 "result": {"enum": ["accepted", "replayed", "error"]},
+                "linked": {"type": "array", "items": {"$ref": "#/components/schemas/BatchLine"}},
                 "error": {"$ref": "#/components/schemas/Problem"},
                 **TypeAdapter(documents.ReceiptDocument).json_schema()["properties"],
             },

@@ -1,7 +1,9 @@
-"""Route for many commands at once: each line is accepted, replayed or refused on its own."""
+"""Route for many commands at once: each line, of one command or of linked ones, is accepted or refused on its own."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -10,17 +12,23 @@ from api_min import bodies, documents, problem
 from api_min.auth import Writer
 from api_min.commands import accepted
 from api_min.headers import check_key
+from api_min.linking import bodies_of, is_linked, linked_answer, linked_error, read_linked, resolve_linked, size_of
 from api_min.problem import ProblemError
 from api_min.reading_body import read_all, read_lines
+from api_min.resolving import named, resolved
 from api_min.services import Provided, Services
 from processor.errors import Overloaded, Unavailable
 from processor.keys import Client
-from processor.submissions import Answer, Submission
+from processor.store.reading import CommandRow
+from processor.submissions import LINKED, Answer, CommandBody, Linked, Submission
 
 router = APIRouter(prefix="/v1/commands", tags=["commands"])
 
 NDJSON: Final = "application/x-ndjson"
 JSON: Final = "application/json"
+
+Line = Submission | Linked | dict[str, Any]
+"""What is submitted in a line, or the answer to it already."""
 
 _CHUNK: Final = 1_000
 """Lines that are handed to the intake together: other requests get their turn in between."""
@@ -44,7 +52,12 @@ _EXAMPLE: Final = {
                 JSON: {
                     "schema": {
                         "type": "array",
-                        "items": {"$ref": "#/components/schemas/BatchCommand"},
+                        "items": {
+                            "anyOf": [
+                                {"$ref": "#/components/schemas/BatchCommand"},
+                                {"$ref": "#/components/schemas/LinkedCommands"},
+                            ]
+                        },
                         "maxItems": 10_000,
                     },
                     "example": [_EXAMPLE],
@@ -70,8 +83,9 @@ async def submit_batch(request: Request, client: Writer, services: Provided) -> 
     """
     Accept up to 10,000 commands, each with its own ``idempotency_key``: NDJSON, or a JSON array.
 
-    A bad line does not spoil the others. When the connection ends in between, send the same batch again: what was
-    accepted is answered as replayed.
+    A line may be ``{"linked": [...]}`` with 2 to 100 commands, each with its own key: they are accepted all or none,
+    and applied all or none. A bad line does not spoil the others. When the connection ends in between, send the same
+    batch again: what was accepted is answered as replayed.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (NDJSON, JSON):
@@ -90,10 +104,14 @@ async def _take_lines(batch: "_Batch", lines: AsyncIterator[bytes], limit: int) 
     chunk: list[object] = []
     count = 0
     async for line in lines:
-        count += 1
+        if count > limit:
+            count += 1
+            continue
+        value = _value(line)
+        count += size_of(value)
         if count > limit:
             continue
-        chunk.append(_value(line))
+        chunk.append(value)
         if len(chunk) == _CHUNK:
             await batch.accept(chunk)
             chunk = []
@@ -107,8 +125,8 @@ async def _take_array(batch: "_Batch", body: bytes, limit: int) -> None:
     values = bodies.read_json(body)
     if not isinstance(values, list):
         raise ProblemError("invalid", "Send a JSON array of commands.")
-    if len(values) > limit:
-        raise ProblemError("too_large", f"A batch may have {limit} commands, and this one has {len(values)}.")
+    if (count := sum(map(size_of, values))) > limit:
+        raise ProblemError("too_large", f"A batch may have {limit} commands, and this one has {count}.")
     for start in range(0, len(values), _CHUNK):
         await batch.accept(values[start : start + _CHUNK])
 
@@ -135,7 +153,10 @@ class _Batch:
     async def accept(self, chunk: Sequence[object]) -> None:
         """Hand the commands among these values to the intake. A value may be the problem that its line was no JSON."""
         lines = [_line(value, self._client, self._services) for value in chunk]
-        submissions = [line for line in lines if isinstance(line, Submission)]
+        asked = [body for line in lines for body in _bodies(line)]
+        found = await named(self._services, asked)
+        lines = [_resolved(line, found, self._client) for line in lines]
+        submissions = [line for line in lines if isinstance(line, Submission | Linked)]
         # Once a chunk was turned away, so are the later ones: no command overtakes an earlier one of its account.
         if submissions and self._stopped is None:
             try:
@@ -143,16 +164,21 @@ class _Batch:
             except (Overloaded, Unavailable) as error:
                 self._stopped = problem.of(error)
         for line in lines:
-            if not isinstance(line, Submission):
+            if not isinstance(line, Submission | Linked):
                 self._answers.append(line)
             elif self._stopped is not None:
-                self._answers.append(_error(line.idempotency_key, self._stopped))
+                self._answers.append(_error_of(line, self._stopped))
             else:
-                self._answers.append(_answer(line.idempotency_key, next(answers)))
+                self._answers.append(_answer(line, next(answers)))
 
 
-def _line(value: object, client: Client, services: Services) -> Submission | dict[str, Any]:
-    """The submission in a line, or the answer that it is none."""
+def _line(value: object, client: Client, services: Services) -> Line:
+    """What is submitted in a line, or the answer that it is nothing."""
+    if isinstance(value, dict) and is_linked(value):
+        try:
+            return read_linked(value, client, services.new_id)
+        except ProblemError as error:
+            return linked_error(value, error)
     key: str | None = None
     try:
         if isinstance(value, ProblemError):
@@ -169,6 +195,26 @@ def _line(value: object, client: Client, services: Services) -> Submission | dic
     return Submission(services.new_id(), client.id, key, body)
 
 
+def _bodies(line: Line) -> list[CommandBody]:
+    match line:
+        case Submission():
+            return [line.body]
+        case Linked():
+            return bodies_of(line)
+    return []
+
+
+def _resolved(line: Line, found: Mapping[UUID, CommandRow], client: Client) -> Line:
+    if not isinstance(line, Submission | Linked):
+        return line
+    try:
+        if isinstance(line, Linked):
+            return resolve_linked(line, found, client)
+        return replace(line, body=resolved(line.body, found, client))
+    except ProblemError as error:
+        return _error_of(line, error)
+
+
 def _read_key(value: object) -> str:
     try:
         return check_key(value if isinstance(value, str) else "")
@@ -176,13 +222,21 @@ def _read_key(value: object) -> str:
         raise ProblemError("malformed", f"idempotency_key: {error}.", [("idempotency_key", str(error))]) from None
 
 
-def _answer(key: str, answer: Answer) -> dict[str, Any]:
+def _answer(line: Submission | Linked, answer: Answer) -> dict[str, Any]:
     try:
+        if isinstance(line, Linked):
+            return linked_answer(line, answer)
         receipt = accepted(answer)
     except ProblemError as error:
-        return _error(key, error)
+        return _error_of(line, error)
     result = "replayed" if receipt.replayed else "accepted"
-    return {"idempotency_key": key, "result": result, **documents.receipt_document(receipt)}
+    return {"idempotency_key": line.idempotency_key, "result": result, **documents.receipt_document(receipt)}
+
+
+def _error_of(line: Submission | Linked, error: ProblemError) -> dict[str, Any]:
+    if isinstance(line, Linked):
+        return linked_error({LINKED: [{"idempotency_key": each.idempotency_key} for each in line.submissions]}, error)
+    return _error(line.idempotency_key, error)
 
 
 def _error(key: str | None, error: ProblemError) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Routes for one command: send it, and ask what became of it."""
 
+import asyncio
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -7,16 +8,18 @@ import orjson
 import structlog
 from fastapi import APIRouter, Query, Request, Response
 
-from api_min import bodies, documents, problem
-from api_min.auth import Reader, Writer
-from api_min.headers import IdempotencyKey, WaitSeconds, read_key
+from api_min import bodies, documents, examples, problem
+from api_min.auth import Reader, Writer, require
+from api_min.headers import KeyUnlessDryRun, WaitSeconds, read_key
 from api_min.problem import ProblemError
 from api_min.reading_body import read_all
+from api_min.resolving import named, resolved
 from api_min.services import Provided, Services
-from processor import tracing
-from processor.keys import ADMIN, Client
+from processor import clock, tracing
+from processor.dry_run import Foreseen, dry_run
+from processor.keys import ADMIN, READ, Client
 from processor.store import reading
-from processor.submissions import Answer, KeyConflict, Receipt, Submission, Unstorable
+from processor.submissions import Answer, CommandBody, KeyConflict, Receipt, Submission, Unstorable
 
 router = APIRouter(prefix="/v1/commands", tags=["commands"])
 
@@ -29,57 +32,7 @@ _BODY: Final = {
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/Command"},
-                "examples": {
-                    "open_account": {
-                        "value": {
-                            "type": "open_account",
-                            "account": "1001",
-                            "currency": "USD",
-                            "overdraft_limit": "100.00",
-                        }
-                    },
-                    "deposit": {"value": {"type": "deposit", "account": "1001", "amount": "10.50", "currency": "USD"}},
-                    "withdraw": {"value": {"type": "withdraw", "account": "1001", "amount": "4.00", "currency": "USD"}},
-                    "transfer": {
-                        "value": {
-                            "type": "transfer",
-                            "from_account": "1001",
-                            "to_account": "1002",
-                            "amount": "1.25",
-                            "currency": "USD",
-                            "reference": "lunch",
-                        }
-                    },
-                    "advance": {
-                        "value": {
-                            "type": "advance",
-                            "account": "1001",
-                            "amount": "100.00",
-                            "currency": "USD",
-                            "instalments": 12,
-                            "first_due_on": "2026-11-27",
-                        }
-                    },
-                    "repay": {
-                        "value": {
-                            "type": "repay",
-                            "account": "1001",
-                            "advance_id": "0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f",
-                            "amount": "25.00",
-                            "currency": "USD",
-                        }
-                    },
-                    "write_off": {
-                        "summary": "for admins",
-                        "value": {
-                            "type": "write_off",
-                            "account": "1001",
-                            "advance_id": "0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f",
-                            "currency": "USD",
-                            "reason": "the owner is bankrupt",
-                        },
-                    },
-                },
+                "examples": examples.COMMANDS,
             }
         },
     }
@@ -92,7 +45,10 @@ _BODY: Final = {
     response_model=documents.ReceiptDocument,
     openapi_extra=_BODY,
     responses={
-        200: {"model": documents.CommandDocument, "description": "With Prefer: wait, once there is an outcome"},
+        200: {
+            "model": documents.CommandDocument | documents.DryRunDocument,
+            "description": "With Prefer: wait, once there is an outcome; or what would happen, of a dry run",
+        },
         **problem.documented("malformed", "unauthenticated", "forbidden", "too_large", "invalid", "backlog"),
         422: {
             "description": f"{problem.TITLES['invalid'][1]}; or: {problem.TITLES['key_conflict'][1]}",
@@ -101,11 +57,21 @@ _BODY: Final = {
     },
 )
 async def submit(
-    request: Request, key: IdempotencyKey, wait_s: WaitSeconds, client: Writer, services: Provided
+    request: Request, key: KeyUnlessDryRun, wait_s: WaitSeconds, client: Writer, services: Provided
 ) -> Response:
-    """Accept a command. 202 says *durable and queued*, not *applied*: ``status_url`` has the answer."""
+    """
+    Accept a command. 202 says *durable and queued*, not *applied*: ``status_url`` has the answer.
+
+    With ``dry_run=true``, 200 says what would happen now, and nothing is accepted.
+    """
     value = bodies.read_json(await read_all(request, max_bytes=bodies.MAX_COMMAND_BYTES))
     body = bodies.read_command(value, client)
+    body = resolved(body, await named(services, [body]), client)
+    if key is None:
+        # It tells balances, which a key that only writes does not see.
+        require(client, READ)
+        foreseen = await asyncio.to_thread(_dry_run, services, body)
+        return _json(documents.dry_run_document(body, foreseen))
     (answer,) = await services.intake.accept([Submission(services.new_id(), client.id, key, body)])
     receipt = accepted(answer)
     structlog.contextvars.bind_contextvars(command_id=str(receipt.id), position=receipt.position)
@@ -169,6 +135,14 @@ def accepted(answer: Answer) -> Receipt:
             )
         case Unstorable(message):
             raise ProblemError("invalid", f"The command cannot be stored: {message}.")
+        case _:
+            raise TypeError("linked commands are answered together")
+
+
+def _dry_run(services: Services, body: CommandBody) -> Foreseen:
+    """On a connection for that, in a thread: what workers read is read as they read it."""
+    with services.dry_runs.connection() as conn:
+        return dry_run(conn, body, now=clock.now(), rules=services.rules)
 
 
 async def _outcome(services: Services, receipt: Receipt, wait_s: int) -> reading.CommandRow | None:

@@ -1,4 +1,4 @@
-"""What a client gets to read: receipts, commands with outcomes, accounts, advances. Amounts are decimal strings."""
+"""What a client gets to read: receipts, commands with outcomes, accounts, advances, holds. Amounts are strings."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -9,9 +9,13 @@ from pydantic import BaseModel, Field
 
 from processor import money
 from processor.domain.advances import AdvanceState, InstalmentState
-from processor.domain.outcomes import TransferKind
+from processor.domain.commands import UNLIMITED_COUNT, UNLIMITED_MINOR
+from processor.domain.holds import HoldState
+from processor.domain.outcomes import Reason, Status, TransferKind
+from processor.dry_run import Foreseen
 from processor.store.reading import AccountRow, CommandRow
 from processor.store.reading_advances import AdvanceRow, InstalmentRow
+from processor.store.reading_holds import HoldRow
 from processor.submissions import CommandBody, Receipt
 
 StatusName = Literal["pending", "applied", "refused", "failed"]
@@ -52,6 +56,7 @@ class CommandDocument(BaseModel):
     decided_at: datetime | None = None
     reason: str | None = Field(None, description="Why it was refused or failed", examples=["insufficient_funds"])
     text: str | None = Field(None, description="The reason as a sentence")
+    link: UUID | None = Field(None, description="Of linked commands: the id of the first, the same for all of them")
     retried_as: UUID | None = Field(None, description="Of a failed command: the one that the bank made in its stead")
     discarded: bool | None = Field(None, description="True if the bank says that a failed command is done with")
     transfers: list[TransferDocument] | None = Field(None, description="Of an applied command")
@@ -61,6 +66,29 @@ class CommandDocument(BaseModel):
         description="Of an applied advance: its schedule, and what is owed",
         examples=["/v1/advances/0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f"],
     )
+    hold_url: str | None = Field(
+        None,
+        description="Of an applied place_hold: what became of it",
+        examples=["/v1/holds/0199a0b2-7d5e-7c3a-9f11-3a1f0c2d4e5f"],
+    )
+    reverses: UUID | None = Field(None, description="Of an applied reversal: the command that it has reversed")
+    reversed_by: UUID | None = Field(None, description="Of a reversed command: the reversal")
+
+
+class DryRunDocument(BaseModel):
+    """What a command would come to if it were decided now. Nothing was recorded, and nothing is promised."""
+
+    dry_run: Literal[True]
+    status: Literal["applied", "refused", "failed"]
+    command: dict[str, Any] = Field(description="What was asked, with every amount in full")
+    reason: str | None = Field(None, description="Why it would be refused", examples=["insufficient_funds"])
+    text: str | None = Field(None, description="The reason as a sentence")
+    transfers: list[TransferDocument] | None = Field(None, description="What would be moved")
+    balances: dict[str, str] = Field(description="Of each customer account afterwards, as far as it exists then")
+    waiting: dict[str, int] = Field(
+        description="Commands that wait for each account now, and were not considered; 1000 stands for more"
+    )
+    held: bool | None = Field(None, description="True if it would wait, since an account is in quarantine")
 
 
 class CommandLine(BaseModel):
@@ -89,11 +117,18 @@ class AccountDocument(BaseModel):
     account: str
     currency: str
     status: Literal["open", "frozen", "closed"]
-    balance: str = Field(description="Credits less debits", examples=["20.00"])
+    balance: str = Field(description="Posted: credits less debits. What is on hold is part of it", examples=["20.00"])
     available: str = Field(description="Balance less what is held, plus the overdraft limit")
-    held: str
+    held: str = Field(description="On hold: promised to somebody, and not paid yet")
     overdraft_limit: str
     overdraft_fee: str
+    forced: str = Field(
+        description="By how much a forced command has it below its limit and one fee; goes as it recovers"
+    )
+    daily_count: int | Literal["unlimited"] = Field(description="Debits of one business day: the limit")
+    daily_amount: str = Field(description="How much these may be together: the limit", examples=["500.00", "unlimited"])
+    daily_used: int | None = Field(description="Debits of today; null where nothing is limited, and so not counted")
+    daily_used_amount: str | None = Field(description="How much these are together")
     version: int = Field(description="How many transfers have touched the account")
     opened_at: datetime
 
@@ -143,6 +178,28 @@ class AdvanceList(BaseModel):
     next: int | None = Field(description="Give it as ``after`` for the next page; null at the end")
 
 
+class HoldDocument(BaseModel):
+    """Money on hold, as it is now."""
+
+    id: UUID = Field(description="Of the command that placed it")
+    account: str
+    currency: str
+    amount: str = Field(description="What was reserved", examples=["10.50"])
+    state: HoldState
+    captured: str = Field(description="What was taken of it; the rest was given back")
+    placed_at: datetime
+    expires_at: datetime | None = Field(description="When it is released by itself; null if never")
+    settled_by: UUID | None = Field(description="The command that ended it")
+    settled_at: datetime | None
+
+
+class HoldList(BaseModel):
+    """A page. It may be empty and still have a ``next``."""
+
+    holds: list[HoldDocument]
+    next: int | None = Field(description="Give it as ``after`` for the next page; null at the end")
+
+
 def status_url(command_id: UUID) -> str:
     """Where the command can be asked for."""
     return f"/v1/commands/{command_id}"
@@ -177,6 +234,8 @@ def command_document(row: CommandRow) -> dict[str, Any]:
         document["decided_at"] = row.decided_at
     if row.reason is not None:
         document |= {"reason": row.reason.value, "text": row.reason.text}
+    if row.link is not None:
+        document["link"] = row.link
     if row.retried_as is not None:
         document["retried_as"] = row.retried_as
     if row.discarded:
@@ -195,6 +254,45 @@ def command_document(row: CommandRow) -> dict[str, Any]:
         document["balances"] = _balances(row)
         if row.body.type == "advance":
             document["advance_url"] = f"/v1/advances/{row.id}"
+        if row.body.type == "place_hold":
+            document["hold_url"] = f"/v1/holds/{row.id}"
+        if row.body.type == "reverse":
+            document["reverses"] = row.body.reverses
+    if row.reversed_by is not None:
+        document["reversed_by"] = row.reversed_by
+    return document
+
+
+def dry_run_document(body: CommandBody, foreseen: Foreseen) -> dict[str, Any]:
+    """As ``DryRunDocument``; what does not apply is left out."""
+    outcome = foreseen.outcome
+    reason = Reason.INTERNAL_ERROR if outcome is None else outcome.reason
+    document: dict[str, Any] = {
+        "dry_run": True,
+        "status": Status.FAILED.value if outcome is None else outcome.status.value,
+        "command": _body(body),
+        "balances": {
+            each.account: money.format_amount(each.after_minor, each.currency)
+            for each in foreseen.balances
+            if each.after_minor is not None
+        },
+        "waiting": dict(foreseen.ahead),
+    }
+    if reason is not None:
+        document |= {"reason": reason.value, "text": reason.text}
+    elif outcome is not None:
+        document["transfers"] = [
+            {
+                "kind": each.kind.value,
+                "debit_account": each.debit.account,
+                "credit_account": each.credit.account,
+                "amount": money.format_amount(each.amount_minor, each.currency),
+                "currency": each.currency,
+            }
+            for each in outcome.transfers
+        ]
+    if foreseen.quarantines:
+        document["held"] = True
     return document
 
 
@@ -215,8 +313,12 @@ def command_line(row: CommandRow) -> dict[str, Any]:
     return line
 
 
-def account_document(row: AccountRow) -> dict[str, Any]:
-    """As ``AccountDocument``."""
+def account_document(row: AccountRow, *, today: date) -> dict[str, Any]:
+    """As ``AccountDocument``. ``today`` is the business date: what an earlier day has had is used no more."""
+    used, used_minor = row.daily_used or 0, row.daily_used_minor or 0
+    if row.daily_on is None or row.daily_on < today:
+        used, used_minor = 0, 0
+    is_limited = row.daily_count is not None
 
     def amount(minor: int) -> str:
         return money.format_amount(minor, row.currency)
@@ -230,6 +332,11 @@ def account_document(row: AccountRow) -> dict[str, Any]:
         "held": amount(row.held_minor),
         "overdraft_limit": amount(row.overdraft_limit_minor),
         "overdraft_fee": amount(row.overdraft_fee_minor),
+        "forced": amount(row.forced_minor),
+        "daily_count": _limit(row.daily_count) if is_limited else "unlimited",
+        "daily_amount": _limit_minor(row.daily_amount_minor, row.currency) if is_limited else "unlimited",
+        "daily_used": used if is_limited else None,
+        "daily_used_amount": amount(used_minor) if is_limited else None,
         "version": row.version,
         "opened_at": row.opened_at,
     }
@@ -264,6 +371,22 @@ def advance_document(row: AdvanceRow, instalments: Sequence[InstalmentRow]) -> d
     return advance_line(row) | {"instalments": [_instalment(each, row.currency) for each in instalments]}
 
 
+def hold_document(row: HoldRow) -> dict[str, Any]:
+    """As ``HoldDocument``."""
+    return {
+        "id": row.id,
+        "account": row.account,
+        "currency": row.currency,
+        "amount": money.format_amount(row.amount_minor, row.currency),
+        "state": row.state.value,
+        "captured": money.format_amount(row.captured_minor, row.currency),
+        "placed_at": row.placed_at,
+        "expires_at": row.expires_at,
+        "settled_by": row.settling_id,
+        "settled_at": row.settled_at,
+    }
+
+
 def _instalment(row: InstalmentRow, currency: str) -> dict[str, Any]:
     return {
         "number": row.number,
@@ -288,17 +411,33 @@ def _body(body: CommandBody) -> dict[str, Any]:
         "to_account": body.to_account,
         "advance_id": body.advance_id,
         "instalment": body.instalment,
+        "hold_id": body.hold_id,
+        "command": body.reverses,
+        "force": body.force,
         "amount": amount(body.amount_minor),
         "currency": body.currency,
         "overdraft_limit": amount(body.overdraft_limit_minor),
         "overdraft_fee": amount(body.overdraft_fee_minor),
         "instalments": body.instalments,
         "first_due_on": body.first_due_on,
+        "expires_at": body.expires_at,
+        "daily_count": _limit(body.daily_count),
+        "daily_amount": _limit_minor(body.daily_amount_minor, body.currency),
         "reason": body.reason,
         "reference": body.reference,
         "metadata": body.metadata,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _limit(count: int | None) -> int | str | None:
+    return "unlimited" if count == UNLIMITED_COUNT else count
+
+
+def _limit_minor(minor: int | None, currency: str) -> str | None:
+    if minor is None:
+        return None
+    return "unlimited" if minor == UNLIMITED_MINOR else money.format_amount(minor, currency)
 
 
 def _balances(row: CommandRow) -> dict[str, str]:

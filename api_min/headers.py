@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Final
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Query
 
 from api_min.problem import ProblemError
 
@@ -32,15 +32,22 @@ def check_key(text: str) -> str:
 
 async def _idempotency_key(
     value: Annotated[
-        str,
+        str | None,
         Header(
             alias="Idempotency-Key",
             description="Names this payment for ever: sent again, it gets its first answer again. "
-            "1 to 255 printable ASCII characters, bare or in double quotes.",
+            "1 to 255 printable ASCII characters, bare or in double quotes. Required, except for a dry run.",
             examples=["payroll-2026-11-1001"],
         ),
-    ],
-) -> str:
+    ] = None,
+    dry_run: Annotated[
+        bool, Query(description="Only say what would happen now. Nothing is recorded, and no key is needed")
+    ] = False,
+) -> str | None:
+    if dry_run:
+        return None
+    if value is None:
+        raise ProblemError("malformed", "A header is missing or malformed.", [("Idempotency-Key", "Field required")])
     try:
         return read_key(value)
     except ValueError as error:
@@ -58,5 +65,7 @@ async def _wait_s(
     return int(match[1]) if match else 0
 
 
-IdempotencyKey = Annotated[str, Depends(_idempotency_key)]
+KeyUnlessDryRun = Annotated[str | None, Depends(_idempotency_key)]
+"""``None`` for a dry run: it has no use for a key."""
+
 WaitSeconds = Annotated[int, Depends(_wait_s)]

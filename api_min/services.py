@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import redis.asyncio
 from fastapi import Depends, Request
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
 
 from api_min.waiting import SettledListener
+from processor.domain.rules import Rules
 from processor.intake import Intake, Pool
 from processor.settings import Settings
 
@@ -18,11 +21,13 @@ class Services:
     """The edges of this process: database, queue, ids."""
 
     settings: Settings
+    rules: Rules
     pool: Pool
     intake: Intake
     listener: SettledListener
     redis: "redis.asyncio.Redis"
     new_id: Callable[[], UUID]
+    dry_runs: ConnectionPool[Connection[Any]]
 
 
 def _of(request: Request) -> Services:

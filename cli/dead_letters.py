@@ -127,7 +127,7 @@ def retry(
             if not yes:
                 typer.echo("\nNothing was done. With --reason and --yes, it is.")
                 raise typer.Exit(PREVIEWED)
-            if shown.breaks_with:
+            if shown.foreseen.breaks_with:
                 fail("it would become a dead letter again, so nothing was done: repair what is wrong first")
             retried = dead_letters.retry(
                 conn,
@@ -300,18 +300,18 @@ def _preview_lines(case: Case, shown: Preview) -> list[str]:
         "",
         f"A retry would be a new command of {asked.client} with the key {shown.key}. Decided now, it would be:",
     ]
-    if shown.outcome is None:
-        lines.append(f"  a dead letter again: the rules break with {shown.breaks_with}")
-    elif shown.outcome.reason is not None:
-        lines.append(f"  refused: {shown.outcome.reason.value}. {shown.outcome.reason.text}")
+    if shown.foreseen.outcome is None:
+        lines.append(f"  a dead letter again: the rules break with {shown.foreseen.breaks_with}")
+    elif shown.foreseen.outcome.reason is not None:
+        lines.append(f"  refused: {shown.foreseen.outcome.reason.value}. {shown.foreseen.outcome.reason.text}")
     else:
         lines.append("  applied")
         lines += [
             f"  {each.kind.value}: {each.debit.account} -> {each.credit.account}"
             f"  {format_amount(each.amount_minor, each.currency)} {each.currency}"
-            for each in shown.outcome.transfers
+            for each in shown.foreseen.outcome.transfers
         ]
-    for each in shown.balances:
+    for each in shown.foreseen.balances:
         before, after = (
             "no account" if minor is None else f"{format_amount(minor, each.currency)} {each.currency}"
             for minor in (each.before_minor, each.after_minor)
@@ -319,12 +319,12 @@ def _preview_lines(case: Case, shown: Preview) -> list[str]:
         lines.append(f"  balance of {each.account}: {before}" + ("" if before == after else f" -> {after}"))
     lines += [
         f"  {'1 command waits' if count == 1 else f'{count} commands wait'} in the line of {name}, before this one."
-        for name, count in shown.ahead.items()
+        for name, count in shown.foreseen.ahead.items()
         if count
     ]
     lines += [
         f"  {each.account} is in quarantine since {second(each.began_at)}: it would be held."
-        for each in shown.quarantines
+        for each in shown.foreseen.quarantines
     ]
     return lines + _alike_lines(asked.client, shown)
 

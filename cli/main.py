@@ -23,6 +23,8 @@ COMMANDS: Final = {
     "simulate": "cli.simulate:simulate",
     "forecast": "cli.forecast:forecast",
     "reconcile": "cli.reconcile:reconcile",
+    "statement": "cli.statement:statement",
+    "journal": "cli.journal:journal",
     "prove": "cli.prove:prove",
     "verify": "cli.verify:verify",
     "prove-inclusion": "cli.prove_inclusion:prove_inclusion",

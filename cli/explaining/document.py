@@ -5,8 +5,9 @@ from typing import Any
 
 from cli.dead_letters import case_document
 from processor.domain.outcomes import Reason
-from processor.explaining import Life, sentence
+from processor.explaining import Life, allowances, amount_words, count_words, sentence
 from processor.money import format_amount
+from processor.store.effects import TouchedHold
 from processor.store.life import Moved, Touched
 from processor.submissions import CommandBody
 from workers.peeking import Looked
@@ -54,6 +55,16 @@ def document(life: Life, looked: Looked | None) -> dict[str, Any]:
         if life.advance
         else None,
         "instalments": [_instalment(each, currency) for each in life.instalments],
+        "hold": _hold(life.hold, currency) if life.hold else None,
+        "change": {
+            "account": life.change.account,
+            "before": allowances(life.change.before, currency) if life.change.before else None,
+            "after": allowances(life.change.after, currency),
+        }
+        if life.change
+        else None,
+        "reverses": life.reverses,
+        "reversed_by": life.reversed_by,
         "dead_letter": case_document(life.dead_letter) if life.dead_letter else None,
         "retry_of": life.retry_of.id if life.retry_of else None,
         "block": life.block,
@@ -87,6 +98,10 @@ def _body(body: CommandBody) -> dict[str, Any]:
         if name.endswith("_minor") and minor is not None
     }
     others = {name: value for name, value in fields.items() if not name.endswith("_minor") and value is not None}
+    if body.daily_count is not None:
+        others["daily_count"] = count_words(body.daily_count)
+    if body.daily_amount_minor is not None:
+        amounts["daily_amount"] = amount_words(body.daily_amount_minor, body.currency)
     return others | amounts
 
 
@@ -103,6 +118,18 @@ def _transfer(transfer: Moved) -> dict[str, Any]:
             {"account": account, "change": change, "balance_before": amount(before), "balance_after": amount(after)}
             for account, change, before, after in balances(transfer)
         ],
+    }
+
+
+def _hold(touched: TouchedHold, currency: str) -> dict[str, Any]:
+    return {
+        "id": touched.id,
+        "amount": format_amount(touched.amount_minor, currency),
+        "captured": format_amount(touched.captured_minor, currency),
+        "state": touched.state,
+        "expires_at": touched.expires_at,
+        "settled_by": touched.settled_by,
+        "settled_by_this": bool(touched.settled_here),
     }
 
 

@@ -13,9 +13,10 @@ from cli.dead_letters import action_words, age, second
 from cli.explaining.document import balances
 from cli.plain import plain
 from processor.domain.outcomes import Reason
-from processor.explaining import Life, sentence
+from processor.explaining import Life, allowances, sentence
 from processor.money import format_amount
 from processor.store.life import BatchRow
+from processor.submissions import CommandBody
 from workers.peeking import GIVEN_UP, Found, Looked
 
 _STYLES: Final = {"applied": "green", "refused": "yellow", "failed": "red", "pending": "cyan", "held": "magenta"}
@@ -37,6 +38,8 @@ def screen(life: Life, looked: Looked | None, *, now: datetime) -> RenderableTyp
         ("Timeline", _timeline(life)),
         ("Transfers", _transfers(life)),
         ("Advance", _advance(life)),
+        ("Hold", _rows(list(_hold(life)))),
+        ("Account", _change(life)),
         ("Dead letter", _rows(list(_dead_letter(life)))),
         ("Alerts", _alerts(life)),
         ("Statement", _rows(list(_statement(life)))),
@@ -50,19 +53,19 @@ def _receipt(life: Life) -> Iterator[Row]:
     asked, body = life.asked, life.asked.body
     yield "command", f"{asked.id}  position {asked.position}"
     yield "client", f"{asked.client}, key {plain(asked.idempotency_key)}"
+    if asked.link_position is not None:
+        number = asked.position - asked.link_position + 1
+        yield "linked", f"{number} of {asked.link_size}, applied all or none; the first is {asked.link}"
     yield "accepted", f"{_instant(asked.accepted_at)} UTC"
-    if body.reference:
-        yield "reference", plain(body.reference)
-    if body.first_due_on:
-        yield "first due", body.first_due_on.isoformat()
-    if body.reason:
-        yield "because", plain(body.reason)
-    if body.metadata:
-        yield "metadata", ", ".join(plain(f"{name}={value}") for name, value in body.metadata.items())
+    yield from _said(body)
     if asked.decided_at:
         yield "decided", f"{_instant(asked.decided_at)} UTC"
     if asked.reason:
         yield "reason", f"{asked.reason}: {Reason(asked.reason).text}"
+    if life.reverses:
+        yield "reverses", str(life.reverses)
+    if life.reversed_by:
+        yield "reversed", f"by {life.reversed_by}"
     if life.retry_of:
         by = f"number {life.retry_of.number}, by {plain(life.retry_of.acted_by)}: {plain(life.retry_of.reason)}"
         yield "retry of", f"{life.retry_of.id} ({by})"
@@ -70,6 +73,19 @@ def _receipt(life: Life) -> Iterator[Row]:
         yield "sealed", f"in block {life.block}; proof: ./florin prove-inclusion {asked.id}"
     elif asked.status != "pending":
         yield "sealed", "not yet: the next run of the job `seal` does it"
+
+
+def _said(body: CommandBody) -> Iterator[Row]:
+    if body.reference:
+        yield "reference", plain(body.reference)
+    if body.first_due_on:
+        yield "first due", body.first_due_on.isoformat()
+    if body.expires_at:
+        yield "expires", f"{second(body.expires_at)} UTC"
+    if body.reason:
+        yield "because", plain(body.reason)
+    if body.metadata:
+        yield "metadata", ", ".join(plain(f"{name}={value}") for name, value in body.metadata.items())
 
 
 def _standing(life: Life, looked: Looked | None, now: datetime) -> Iterator[Row]:
@@ -183,6 +199,31 @@ def _advance(life: Life) -> RenderableType | None:
         parts.append(table)
         parts += _more(len(life.instalments), "instalments")
     return Padding(Group(*parts), (0, 0, 0, 2), expand=False)
+
+
+def _hold(life: Life) -> Iterator[Row]:
+    hold, currency = life.hold, life.asked.body.currency
+    if hold is None:
+        return
+    yield "hold", str(hold.id)
+    taken = f", {format_amount(hold.captured_minor, currency)} of it taken" if hold.captured_minor else ""
+    yield "now", f"{hold.state}: {format_amount(hold.amount_minor, currency)} {currency}{taken}"
+    if hold.expires_at:
+        yield "expires", f"{second(hold.expires_at)} UTC"
+    if hold.settled_by:
+        yield "settled", "by this command" if hold.settled_here else f"by {hold.settled_by}"
+
+
+def _change(life: Life) -> RenderableType | None:
+    """What the account may do since, beside what it might before if that is known."""
+    change, currency = life.change, life.asked.body.currency
+    if change is None:
+        return None
+    before = allowances(change.before, currency) if change.before else {}
+    table = _table("", ">BEFORE", ">AFTER")
+    for name, after in allowances(change.after, currency).items():
+        table.add_row(name, before.get(name, "-"), after)
+    return Padding(Group(Text(plain(change.account)), table), (0, 0, 0, 2), expand=False)
 
 
 def _dead_letter(life: Life) -> Iterator[Row]:

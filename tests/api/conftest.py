@@ -18,6 +18,9 @@ SETTINGS = {
     "FLORIN_CHECK_ADVANCES_EVERY_S": "1",
     "FLORIN_EXPORTER_EVERY_S": "1",
     "FLORIN_ADVANCE_BOUNDS": '{"EUR": ["10.00", "500.00"]}',
+    "FLORIN_AMOUNT_BOUNDS": '{"deposit": {"CHF": ["1.00", "5000.00"]}, "place_hold": {"CHF": ["5.00", "50.00"]}}',
+    "FLORIN_OVERDRAFT_DEFAULTS": '{"CHF": ["100.00", "15.00"]}',
+    "FLORIN_EXPIRE_HOLDS_EVERY_S": "1",
 }
 
 
@@ -104,6 +107,16 @@ def a_write_off(account: str, advance_id: object, currency: str = "USD", **more:
     """The body of a write-off."""
     of = {"account": account, "advance_id": advance_id}
     return {"type": "write_off", **of, "currency": currency, "reason": "bankrupt", **more}
+
+
+def a_hold(account: str, amount: object = "10.50", currency: str = "USD", **more: object) -> dict[str, object]:
+    """The body of a hold."""
+    return {"type": "place_hold", "account": account, "amount": amount, "currency": currency, **more}
+
+
+def a_reversal(command_id: object, **more: object) -> dict[str, object]:
+    """The body of a reversal."""
+    return {"type": "reverse", "command": command_id, "reason": "a mistake", **more}
 
 
 def assert_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:

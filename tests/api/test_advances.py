@@ -365,8 +365,9 @@ def test_an_admin_writes_off_what_is_owed(api: Api, admin: Api, batch: bool) -> 
 def test_an_advance_that_breaks_a_rule_is_refused(api: Api, stack: Stack) -> None:
     """With the first reason in the documented order; nothing is paid out, and no schedule is made."""
     name, euros, closed, full = api.opened(), api.opened("EUR"), api.opened(), api.opened()
+    close = {"type": "close", "account": closed, "currency": "USD", "reason": "over"}
+    assert api.settle(close)["status"] == "applied"
     with stack.owner() as conn:
-        conn.execute("UPDATE account SET status = 'closed' WHERE name = %s", [closed])
         almost = 2**63 - 1_000
         conn.execute("UPDATE account SET credits_minor = %s, debits_minor = %s WHERE name = %s", [almost, almost, full])
     expected = {
@@ -409,15 +410,16 @@ def test_an_account_has_one_advance_at_a_time(api: Api) -> None:
     assert (api.account(name)["balance"], len(lines(api, account=name))) == ("100.00", 1)
 
 
-def test_a_repayment_that_breaks_a_rule_is_refused(api: Api, stack: Stack) -> None:
+def test_a_repayment_that_breaks_a_rule_is_refused(api: Api, admin: Api) -> None:
     """Nothing is moved, and the schedule stays as it is."""
     name, other_name, frozen, repaid = (api.opened() for _ in range(4))
     ids = {account: api.granted(account) for account in (name, other_name, frozen, repaid)}
     api.settle(a_repayment(repaid, ids[repaid], "100.00"))
     deposit_id = api.settle(a_deposit(name, "10.00"))["id"]
     api.settle(a_withdrawal(name, "60.00"))
-    with stack.owner() as conn:
-        conn.execute("UPDATE account SET status = 'frozen' WHERE name = ANY(%s)", [[frozen, repaid]])
+    for account in (frozen, repaid):
+        freeze = {"type": "freeze", "account": account, "currency": "USD", "reason": "a lost card"}
+        assert admin.settle(freeze)["status"] == "applied"
     before = api.advance(ids[name])
     expected = {
         "account_not_found": [a_repayment(f"acc-{uuid4().hex}", ids[name])],
@@ -440,12 +442,12 @@ def test_a_repayment_that_breaks_a_rule_is_refused(api: Api, stack: Stack) -> No
     assert api.account(name)["balance"] == "50.00"
 
 
-def test_a_write_off_that_breaks_a_rule_is_refused(api: Api, admin: Api, stack: Stack) -> None:
-    """A closed account is no obstacle: what it owes may have to be given up."""
+def test_a_write_off_that_breaks_a_rule_is_refused(api: Api, admin: Api) -> None:
+    """A frozen account is no obstacle: what it owes may have to be given up."""
     name, other_name = api.opened(), api.opened()
     advance_id, others_id = api.granted(name), api.granted(other_name)
-    with stack.owner() as conn:
-        conn.execute("UPDATE account SET status = 'closed' WHERE name = %s", [name])
+    freeze = {"type": "freeze", "account": name, "currency": "USD", "reason": "the owner is gone"}
+    assert admin.settle(freeze)["status"] == "applied"
     bodies = [
         a_write_off(f"acc-{uuid4().hex}", advance_id),
         a_write_off(name, others_id),

@@ -116,13 +116,24 @@ def test_the_same_request_may_be_written_in_two_ways(
     assert receipts[0].content == receipts[1].content
 
 
-def test_overdraft_terms_that_are_left_out_are_zero(api: Api) -> None:
-    """Said or not said, it is the same request."""
+def test_overdraft_terms_that_are_left_out_are_the_bank_s(api: Api) -> None:
+    """Who asks for none later asks for something else: the bank may have given one."""
     key, body = str(uuid4()), {"type": "open_account", "account": f"acc-{uuid4().hex}", "currency": "USD"}
     first = api.post(body, key=key)
-    second = api.post(body | {"overdraft_limit": "0", "overdraft_fee": "0.00"}, key=key)
+    again = api.post(body | {"overdraft_limit": None}, key=key)
+    zero = assert_problem(api.post(body | {"overdraft_limit": "0"}, key=key), 422, "key_conflict")
 
-    assert second.content == first.content
+    assert again.content == first.content
+    assert [each["field"] for each in zero["errors"]] == ["overdraft_limit"]
+
+
+def test_an_opening_from_before_the_bank_had_defaults_is_a_replay_still(api: Api) -> None:
+    """What was left out was stored as none then, and the key is for ever."""
+    key, body = str(uuid4()), {"type": "open_account", "account": f"acc-{uuid4().hex}", "currency": "USD"}
+    none = {"overdraft_limit": "0", "overdraft_fee": "0.00"}
+    first = api.post(body | none, key=key)
+
+    assert [api.post(sent, key=key).content for sent in (body, body | none)] == [first.content] * 2
 
 
 def test_two_clients_may_use_the_same_key(api: Api, other: Api) -> None:

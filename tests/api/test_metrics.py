@@ -32,7 +32,9 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 def test_every_figure_is_there(api: Api, stack: Stack) -> None:
     """From all processes, from rows and from Redis: dashboards and alerts are written against these names."""
-    api.granted(api.opened())
+    api.granted(name := api.opened())
+    hold = {"type": "place_hold", "account": name, "amount": "1.00", "currency": "USD"}
+    assert api.settle(hold)["status"] == "applied"
     wanted = {
         **{
             each._name: each._type for each in vars(telemetry).values() if isinstance(each, (Counter, Gauge, Histogram))

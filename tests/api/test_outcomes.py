@@ -39,6 +39,11 @@ def test_an_opened_account_is_empty(api: Api) -> None:
         "held": "0.000",
         "overdraft_limit": "1.050",
         "overdraft_fee": "0.500",
+        "forced": "0.000",
+        "daily_count": "unlimited",
+        "daily_amount": "unlimited",
+        "daily_used": None,
+        "daily_used_amount": None,
         "version": 0,
     }
 
@@ -209,12 +214,12 @@ def test_a_debit_above_what_is_available_is_refused(api: Api, overdraft: dict[st
     ],
 )
 def test_a_frozen_account_takes_no_debits_and_a_closed_one_takes_nothing(
-    api: Api, stack: Stack, status: str, body: str, expected: str
+    api: Api, admin: Api, status: str, body: str, expected: str
 ) -> None:
-    """There is no command for either yet; the books have the column, and the rules read it."""
-    name, open_one = api.opened(deposit="10.00"), api.opened(deposit="10.00")
-    with stack.owner() as conn:
-        conn.execute("UPDATE account SET status = %s WHERE name = %s", [status, name])
+    """Whoever pays it, and whoever it would pay."""
+    name, open_one = api.opened(deposit="10.00" if status == "frozen" else None), api.opened(deposit="10.00")
+    ending = {"type": "freeze" if status == "frozen" else "close", "account": name, "currency": "USD", "reason": "over"}
+    assert admin.settle(ending)["status"] == "applied"
     bodies = {
         "deposit": a_deposit(name, "1.00"),
         "withdraw": a_withdrawal(name, "1.00"),
