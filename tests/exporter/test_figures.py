@@ -14,7 +14,7 @@ from processor.proofs.proof import Limits
 from processor.prove import Prover
 from processor.sealing import Sealer
 from processor.store import locks, system_accounts
-from tests.builders import NOON, RULES, advance, deposit, opening, transfer, withdraw
+from tests.builders import NOON, RULES, advance, deposit, opening, place_hold, transfer, withdraw
 from tests.conftest import Database
 from tests.engine import Engine
 from tests.eventually import eventually
@@ -256,6 +256,32 @@ def test_what_is_due_missed_and_overdue_is_seen(engine: Engine, read: Read, watc
     assert both == [midnight(3), 1, 5.00, 0, 0, 0]
     assert late == [midnight(10), 1, 5.00, 0, 2, 6.00]
     assert missed == [midnight(10), 1, 5.00, 1.00, 0, 0]
+
+
+def test_what_is_on_hold_and_overdue_is_seen(engine: Engine, read: Read, watch: Watch) -> None:
+    """Promised money that nobody takes or gives back; and a scheduler that is behind with giving back."""
+    engine.settle(opening("alice"), deposit("alice", 10_000), opening("kim", "JPY"), deposit("kim", 1, "JPY"))
+    until = watch() + timedelta(hours=1)
+    engine.settle(place_hold("alice", 250), place_hold("alice", 1_000, expires_at=until))
+    # Nothing was ever paid in: what is on hold is all lent.
+    engine.settle(opening("eve", "EUR", overdraft_limit_minor=100), place_hold("eve", 100, "EUR"))
+    names = ("holds_open", "holds_amount", "holds_overdue")
+    placed = chosen(read(), *names)
+    watch.forward(hours=1)
+    overdue = chosen(read(), "holds_overdue")
+    engine.expire_holds()
+    engine.drain()
+
+    others = {
+        'holds_open{currency="JPY"}': 0,
+        'holds_amount{currency="JPY"}': 0,
+        "holds_overdue": 0,
+        'holds_open{currency="EUR"}': 1,
+        'holds_amount{currency="EUR"}': 1,
+    }
+    assert placed == others | {'holds_open{currency="USD"}': 2, 'holds_amount{currency="USD"}': 12.5}
+    assert overdue == {"holds_overdue": 1}
+    assert chosen(read(), *names) == others | {'holds_open{currency="USD"}': 1, 'holds_amount{currency="USD"}': 2.5}
 
 
 def test_the_next_day_is_found_for_every_currency(engine: Engine, read: Read) -> None:

@@ -27,7 +27,7 @@ WITHOUT_UNIT: Final = {
     *("florin_api_up", "florin_state_unread"),
     *("florin_advances_incomplete", "florin_alerts_open", "florin_dead_letters_open", "florin_statement_breaks_open"),
     *("florin_proof_breaks", "florin_seal_height", "florin_seal_leaves", "florin_seal_hash_prefix"),
-    *("florin_redis_connected_clients", "florin_postgres_lock_waiters"),
+    *("florin_redis_connected_clients", "florin_postgres_lock_waiters", "florin_holds_open", "florin_holds_overdue"),
 }
 """Flags, and counts whose name says what is counted."""
 

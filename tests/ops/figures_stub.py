@@ -12,7 +12,7 @@ from typing import Any, Final
 POINTS: Final = 180
 PROOFS: Final = (
     *("account_totals", "advance_schedules", "balance_floors", "clock_sanity", "command_effects", "command_lines"),
-    *("instalment_outcomes", "job_runs", "overdue_instalments", "receivables", "running_balances"),
+    *("instalment_outcomes", "job_runs", "links", "overdue_instalments", "receivables", "running_balances"),
     *("system_checkpoints", "zero_sum"),
 )
 

@@ -155,7 +155,7 @@ def test_a_good_moment_is_seen_at_once(browser: Browser, stack: Stack, key: str,
             ["USD", "1,284,113.07", "120,000.00", "310.55"],
         ]
         assert [row[2:] for row in rows(page, "collections")] == [["31", "155,000"], ["1,204", "98,213.50"]]
-        assert len(rows(page, "proofs")) == 13
+        assert len(rows(page, "proofs")) == 14
         assert page.locator("#jobs").inner_text().endswith("All 4 jobs are on time.")
         for chart in ("settled", "oldest", "latency", "refusals", "backlog"):
             assert painted_share(page, f"#chart-{chart} canvas") > 0.01, chart
